@@ -8,9 +8,37 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`proto`] | the contract's messages, as prost types, and its descriptors |
+//! | [`model`] | descriptors -> API groups, resources, bound methods; the lint |
+//! | [`request_info`] | method and path -> verb, group, version, namespace, resource, name, subresource |
+//! | [`options`] | query string -> the meta/v1 options |
+//! | [`negotiate`] | Accept and Content-Type -> media type and shape |
+//! | [`envelope`] | bodies in Kubernetes' own protobuf |
+//! | [`selector`] | label and field selectors: parsed, matched |
+//! | [`validation`] | the syntax of names, labels and the rest of ObjectMeta |
 //! | [`transcode`] | protobuf wire <-> Kubernetes JSON, by a table compiled once per message |
 //! | [`wire`] | protobuf wire fields, read and spliced |
+//! | [`patch`] | JSON patch and merge patch |
+//! | [`table`] | objects -> what `kubectl get` prints |
+//! | [`status`] | errors: what the client is told, and what the log is told |
+//! | [`identity`] | the user, as gRPC metadata |
+//! | [`discovery_doc`] | the model -> discovery documents |
+//! | [`openapi_doc`] | the model -> OpenAPI documents |
 
+pub mod caller;
+pub mod discovery_doc;
+pub mod env;
+pub mod envelope;
+pub mod identity;
+pub mod model;
+pub mod negotiate;
+pub mod openapi_doc;
+pub mod options;
+pub mod patch;
 pub mod proto;
+pub mod request_info;
+pub mod selector;
+pub mod status;
+pub mod table;
 pub mod transcode;
+pub mod validation;
 pub mod wire;

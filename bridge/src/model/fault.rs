@@ -1,0 +1,95 @@
+//! Collects faults: all of them, each with its place.
+
+use prost_reflect::{EnumDescriptor, FileDescriptor, MessageDescriptor, MethodDescriptor};
+
+use super::Fault;
+
+/// Where in a schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    file: String,
+    element: String,
+}
+
+impl Place {
+    pub(super) fn element(file: &str, element: &str) -> Self {
+        Self { file: file.to_owned(), element: element.to_owned() }
+    }
+
+    pub(super) fn file(name: &str) -> Self {
+        Self { file: name.to_owned(), element: String::new() }
+    }
+}
+
+impl From<&FileDescriptor> for Place {
+    fn from(file: &FileDescriptor) -> Self {
+        Self { file: file.name().to_owned(), element: String::new() }
+    }
+}
+
+impl From<&MessageDescriptor> for Place {
+    fn from(message: &MessageDescriptor) -> Self {
+        Self { file: message.parent_file().name().to_owned(), element: message.full_name().to_owned() }
+    }
+}
+
+impl From<&EnumDescriptor> for Place {
+    fn from(descriptor: &EnumDescriptor) -> Self {
+        Self { file: descriptor.parent_file().name().to_owned(), element: descriptor.full_name().to_owned() }
+    }
+}
+
+impl From<&MethodDescriptor> for Place {
+    fn from(method: &MethodDescriptor) -> Self {
+        Self {
+            file: method.parent_service().parent_file().name().to_owned(),
+            element: method.full_name().to_owned(),
+        }
+    }
+}
+
+/// Faults, or advice, so far.
+#[derive(Debug, Default)]
+pub(super) struct Faults(Vec<Fault>);
+
+impl Faults {
+    /// A fault of an element as a whole.
+    pub(super) fn add(&mut self, at: impl Into<Place>, message: impl Into<String>, mend: impl Into<String>) {
+        self.add_field(at, "", message, mend);
+    }
+
+    /// A fault of a field, or of a part of an annotation.
+    pub(super) fn add_field(
+        &mut self,
+        at: impl Into<Place>,
+        field: &str,
+        message: impl Into<String>,
+        mend: impl Into<String>,
+    ) {
+        let Place { file, element } = at.into();
+        self.0.push(Fault {
+            file,
+            element,
+            field: field.to_owned(),
+            message: message.into(),
+            mend: mend.into(),
+        });
+    }
+
+    /// A fault of the descriptor set itself.
+    pub(super) fn add_set(&mut self, message: impl Into<String>, mend: impl Into<String>) {
+        let (file, element) = Default::default();
+        self.add_field(Place { file, element }, "", message, mend);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Sorted by place, each once.
+    pub(super) fn into_sorted(mut self) -> Vec<Fault> {
+        self.0.sort();
+        self.0.dedup();
+        self.0
+    }
+}
