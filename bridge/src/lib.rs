@@ -15,10 +15,13 @@
 //! | [`envelope`] | bodies in Kubernetes' own protobuf |
 //! | [`selector`] | label and field selectors: parsed, matched |
 //! | [`validation`] | the syntax of names, labels and the rest of ObjectMeta |
+//! | [`verbs`] | one file a verb, generic over a [`caller::Caller`] |
+//! | [`object`] | an object on the wire: its metadata read and rewritten, the rest untouched |
 //! | [`transcode`] | protobuf wire <-> Kubernetes JSON, by a table compiled once per message |
 //! | [`wire`] | protobuf wire fields, read and spliced |
 //! | [`patch`] | JSON patch and merge patch |
 //! | [`table`] | objects -> what `kubectl get` prints |
+//! | [`watch`] | a backend's events -> a client's events: the state machine |
 //! | [`status`] | errors: what the client is told, and what the log is told |
 //! | [`identity`] | the user, as gRPC metadata |
 //! | [`discovery_doc`] | the model -> discovery documents |
@@ -31,6 +34,7 @@ pub mod envelope;
 pub mod identity;
 pub mod model;
 pub mod negotiate;
+pub mod object;
 pub mod openapi_doc;
 pub mod options;
 pub mod patch;
@@ -41,4 +45,6 @@ pub mod status;
 pub mod table;
 pub mod transcode;
 pub mod validation;
+pub mod verbs;
+pub mod watch;
 pub mod wire;
