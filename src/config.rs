@@ -1,0 +1,108 @@
+//! What is true: the settings after they were checked. What was typed lives in [`crate::cli`].
+
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
+
+mod parse;
+
+pub use parse::{AdvertiseUrl, BackendUrl, ParseFault, San, listen_address, parse_duration};
+
+use crate::telemetry::LogFormat;
+
+/// Everything that `kubridge serve` needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen. Port 0: any free one.
+    pub listen: SocketAddr,
+    /// Keys, certificates, the store.
+    pub data_dir: PathBuf,
+    /// Backends whose schema is read and whose APIs are claimed.
+    pub backends: Vec<BackendUrl>,
+    /// Manifests that are applied at the start and again when they change.
+    pub manifests: Option<PathBuf>,
+    /// Schemas for backends that cannot tell theirs.
+    pub descriptor_sets: BTreeMap<BackendUrl, PathBuf>,
+    /// Keys and certificates.
+    pub tls: Tls,
+    /// Static bearer tokens, in Kubernetes' CSV format.
+    pub token_auth_file: Option<PathBuf>,
+    /// Who may do what.
+    pub authorization_mode: AuthorizationMode,
+    /// What clients write into their kubeconfig; `None`: `https://127.0.0.1:PORT`.
+    pub advertise_url: Option<AdvertiseUrl>,
+    /// After this long a request that is not long-running is answered with 504.
+    pub request_timeout: Duration,
+    /// How long requests in flight may take when the server stops.
+    pub shutdown_grace: Duration,
+    /// How long the server goes on serving when it stops, with `/readyz` failing.
+    pub shutdown_delay: Duration,
+}
+
+/// Keys and certificates: which are made, and which are given.
+#[derive(Debug, Clone, Default)]
+pub struct Tls {
+    /// Names that the serving certificate has beside the usual ones.
+    pub sans: Vec<San>,
+    /// The serving certificate, where one is given.
+    pub own: Option<OwnCertificate>,
+    /// Who signs client certificates, beside the server's own CA.
+    pub client_ca_file: Option<PathBuf>,
+    /// What the certificates of `grpcs://` [`Config::backends`] are verified against, PEM.
+    pub backend_ca_file: Option<PathBuf>,
+    /// The certificate that `grpcs://` backends are shown, where one is given.
+    pub backend_client: Option<OwnCertificate>,
+}
+
+/// A certificate that somebody else looks after.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnCertificate {
+    /// The certificate and its intermediates, PEM.
+    pub cert_file: PathBuf,
+    /// Its private key, PEM.
+    pub key_file: PathBuf,
+}
+
+/// Who may do what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AuthorizationMode {
+    /// Only the group system:masters may do anything; others may find out what there is and who they are.
+    #[default]
+    SystemMasters,
+    /// Everyone who is authenticated may do everything.
+    AlwaysAllow,
+}
+
+/// How the process logs. It is set up before anything else, so it is no part of [`Config`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// Text or JSON.
+    pub format: LogFormat,
+    /// In tracing's filter syntax.
+    pub filter: String,
+}
+
+/// One setting that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// As it is typed: `--listen`.
+    pub setting: &'static str,
+    /// What is wrong.
+    pub problem: String,
+    /// What to write instead.
+    pub mend: String,
+}
+
+/// All of them at once. Never empty.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Faults(pub Vec<Fault>);
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, fault) in self.0.iter().enumerate() {
+            if i > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{}: {}; {}", fault.setting, fault.problem, fault.mend)?;
+        }
+        Ok(())
+    }
+}

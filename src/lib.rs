@@ -1,0 +1,16 @@
+//! The aggregator: Kubernetes API requests in, calls to backends out.
+//!
+//! The rooms are a ladder: a room imports only rooms on lower rungs, and the bridge
+//! (`tests/tidy.rs` holds it).
+//!
+//! | rung | room | what it does |
+//! |---|---|---|
+//! | 1 | [`config`] | what is true |
+//! | 0 | [`telemetry`], [`lifecycle`], [`data_dir`], [`body`] | logging; stopping; safe files; body types |
+
+pub mod body;
+pub mod config;
+pub mod data_dir;
+pub mod lifecycle;
+pub mod pki;
+pub mod telemetry;
