@@ -5,6 +5,7 @@
 //!
 //! | rung | room | what it does |
 //! |---|---|---|
+//! | 3 | [`upstream`] | connections to backends: the only gRPC client |
 //! | 1 | [`config`] | what is true |
 //! | 0 | [`telemetry`], [`lifecycle`], [`data_dir`], [`body`] | logging; stopping; safe files; body types |
 
@@ -14,3 +15,4 @@ pub mod data_dir;
 pub mod lifecycle;
 pub mod pki;
 pub mod telemetry;
+pub mod upstream;

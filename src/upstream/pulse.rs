@@ -1,0 +1,201 @@
+//! A socket that knows when it last heard something, and can be cut from outside.
+//!
+//! hyper owns the socket once the connection stands. Both things are needed of it: bytes that arrive
+//! are the proof of life, and a connection that is found dead must fail all its calls now.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures::task::AtomicWaker;
+use rustls::AlertDescription;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::Notify,
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+/// What is known of a connection's socket. Times are nanoseconds since it was made; 0 is never.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    born: Instant,
+    heard: AtomicU64,
+    asked: AtomicU64,
+    begun: Notify,
+    settled: AtomicBool,
+    settled_notify: Notify,
+    cut: AtomicBool,
+    waker: AtomicWaker,
+    gone: CancellationToken,
+    alert: OnceLock<AlertDescription>,
+}
+
+impl Pulse {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            born: Instant::now(),
+            heard: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
+            begun: Notify::new(),
+            settled: AtomicBool::new(false),
+            settled_notify: Notify::new(),
+            cut: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+            gone: CancellationToken::new(),
+            alert: OnceLock::new(),
+        })
+    }
+
+    /// The backend's first bytes have arrived and been worked off: its SETTINGS are in force.
+    pub(super) async fn settled(&self) {
+        let notified = self.settled_notify.notified();
+        if !self.settled.load(Ordering::Acquire) {
+            notified.await;
+        }
+    }
+
+    /// The socket is closed.
+    pub(super) fn gone(&self) -> &CancellationToken {
+        &self.gone
+    }
+
+    /// The TLS alert that the backend ended the connection with. In TLS 1.3 it judges our certificate when the
+    /// handshake is over for us, and hyper does not always pass the reason on.
+    pub(super) fn alert(&self) -> Option<AlertDescription> {
+        self.alert.get().copied()
+    }
+
+    /// A call starts now. Silence is counted from the first one since the last byte.
+    pub(super) fn ask(&self) {
+        if self.asked.load(Ordering::Relaxed) <= self.heard.load(Ordering::Relaxed) {
+            self.asked.store(self.now(), Ordering::Relaxed);
+        }
+        self.begun.notify_one();
+    }
+
+    /// Completes when a call has started since the last time.
+    pub(super) async fn begun(&self) {
+        self.begun.notified().await;
+    }
+
+    /// Since when nothing was heard although something was asked.
+    pub(super) fn quiet_since(&self) -> Instant {
+        let (asked, heard) = (self.asked.load(Ordering::Relaxed), self.heard.load(Ordering::Relaxed));
+        self.born + Duration::from_nanos(asked.max(heard))
+    }
+
+    /// Whether something was heard at or after `since`.
+    pub(super) fn heard_since(&self, since: Instant) -> bool {
+        let heard = self.heard.load(Ordering::Relaxed);
+        heard > 0 && self.born + Duration::from_nanos(heard) >= since
+    }
+
+    /// Cuts the connection: its socket fails from now on, and with it all calls.
+    pub(super) fn cut(&self) {
+        self.cut.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Whether [`Self::cut`] was called.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_nanos()).unwrap_or(u64::MAX).max(1)
+    }
+}
+
+/// The socket that reports to a [`Pulse`].
+#[derive(Debug)]
+pub(super) struct Pulsed<T> {
+    pub(super) io: T,
+    pub(super) pulse: Arc<Pulse>,
+}
+
+impl<T> Pulsed<T> {
+    fn check(&self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.pulse.waker.register(cx.waker());
+        match self.pulse.is_cut() {
+            false => Ok(()),
+            true => Err(io::Error::new(io::ErrorKind::TimedOut, "the connection was silent and was cut")),
+        }
+    }
+}
+
+impl<T> Drop for Pulsed<T> {
+    fn drop(&mut self) {
+        self.pulse.gone.cancel();
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Pulsed<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.check(cx)?;
+        // A second read means that what the first one brought has been worked off.
+        if self.pulse.heard.load(Ordering::Relaxed) > 0 && !self.pulse.settled.swap(true, Ordering::AcqRel) {
+            self.pulse.settled_notify.notify_waiters();
+        }
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.io).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.pulse.heard.store(self.pulse.now(), Ordering::Relaxed);
+        }
+        if let Poll::Ready(Err(error)) = &polled
+            && let Some(alert) = alert(error)
+        {
+            let _the_first_counts = self.pulse.alert.set(alert);
+        }
+        polled
+    }
+}
+
+/// The TLS alert behind an error.
+pub(super) fn alert(error: &io::Error) -> Option<AlertDescription> {
+    match error.get_ref()?.downcast_ref::<rustls::Error>()? {
+        rustls::Error::AlertReceived(alert) => Some(*alert),
+        _ => None,
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Pulsed<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.check(cx)?;
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.check(cx)?;
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check(cx)?;
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check(cx)?;
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

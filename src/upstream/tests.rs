@@ -1,0 +1,12 @@
+//! The client against real sockets: well-behaved servers, and peers that break the rules frame by frame.
+
+#![allow(clippy::unwrap_used)]
+
+mod calls;
+mod liveness;
+mod pool;
+mod ran;
+mod raw;
+mod schema;
+mod support;
+mod tls;
