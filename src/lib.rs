@@ -6,6 +6,7 @@
 //! | rung | room | what it does |
 //! |---|---|---|
 //! | 3 | [`upstream`] | connections to backends: the only gRPC client |
+//! | 2 | [`registry`], [`pki`] | APIServices in the embedded store; publishes immutable snapshots \| keys and certificates |
 //! | 1 | [`config`] | what is true |
 //! | 0 | [`telemetry`], [`lifecycle`], [`data_dir`], [`body`] | logging; stopping; safe files; body types |
 
@@ -14,5 +15,6 @@ pub mod config;
 pub mod data_dir;
 pub mod lifecycle;
 pub mod pki;
+pub mod registry;
 pub mod telemetry;
 pub mod upstream;

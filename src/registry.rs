@@ -1,0 +1,190 @@
+//! APIServices: the only registration there is. Objects in an embedded store, published as immutable snapshots.
+//!
+//! Three kinds of writers: clients (through the verbs and [`LocalCaller`]), the conveniences `--manifests` and
+//! `--backend` ([`Registry::apply`]), and higher rooms that report ([`Registry::set_condition`]).
+
+use std::{fmt, path::Path, sync::Arc};
+
+use kubridge_bridge::{
+    model::{Fault, NameSyntax, Rules, Schema},
+    wire,
+};
+use prost::Message as _;
+use tokio::sync::watch;
+
+mod builtin;
+mod columns;
+pub mod local_caller;
+pub mod manifests;
+mod owned;
+pub mod proto;
+mod snapshot;
+pub mod store;
+mod target;
+pub mod validation;
+
+#[cfg(test)]
+mod tests;
+
+pub use local_caller::LocalCaller;
+pub use manifests::Manifests;
+pub use owned::{AUTOMANAGED, Applied, MANIFEST, Owner, claims};
+pub use snapshot::{Claim, Snapshot};
+pub use store::{OpenError, StoreError};
+pub use target::{BACKEND, BACKEND_CA, PROTOCOL, Target, ca_bundle, check_backend_url, target};
+
+use local_caller::{LocalKind, now};
+use proto::apiregistration::{ApiService, ApiServiceCondition};
+use store::{Change, Key, Listing, Store, Window};
+
+/// APIService, as the store serves it.
+pub const APISERVICES: LocalKind = LocalKind {
+    service: "kubridge.apiregistration.v1.APIServices",
+    kind: "APIService",
+    kinds: "APIServices",
+    plural: "apiservices",
+    group: "apiregistration.k8s.io",
+    admit: validation::admit,
+};
+
+/// The aggregator's own kinds, as the verbs serve them.
+///
+/// # Errors
+/// None but our own faults, which the tests find.
+pub fn own_kinds() -> Result<Schema, Vec<Fault>> {
+    let mut schema = Schema::from_descriptor_set(proto::DESCRIPTORS, Rules::OWN_KINDS)?;
+    for resource in schema.apis.iter_mut().filter_map(Arc::get_mut).flat_map(|api| &mut api.resources) {
+        if let Some(resource) =
+            Arc::get_mut(resource).filter(|resource| resource.plural == APISERVICES.plural)
+        {
+            resource.columns = columns::apiservices();
+            // The core group's is "v1.".
+            resource.names = NameSyntax::PathSegment;
+        }
+    }
+    Ok(schema)
+}
+
+/// The registry. Cheap to clone.
+#[derive(Clone)]
+pub struct Registry {
+    store: Store,
+    caller: LocalCaller,
+    resource: Arc<str>,
+    snapshots: Arc<watch::Sender<Arc<Snapshot>>>,
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+impl Registry {
+    /// Opens, or makes, the registry in `data_dir`, sees to the built-in APIServices and reads the first snapshot.
+    pub async fn open(data_dir: &Path) -> Result<Self, OpenError> {
+        let directory = data_dir.to_owned();
+        let opened = tokio::task::spawn_blocking(move || Store::open(&directory, Window::default())).await;
+        let failed = |error: StoreError| OpenError::of(data_dir, error);
+        let store = opened.map_err(|_| failed(StoreError::Stopped))??;
+        let registry = Self {
+            caller: LocalCaller::new(store.clone(), [APISERVICES]),
+            resource: APISERVICES.resource(),
+            snapshots: Arc::new(watch::channel(Arc::default()).0),
+            store,
+        };
+        builtin::ensure(&registry).await.map_err(failed)?;
+        registry.publish().await.map_err(failed)?;
+        Ok(registry)
+    }
+
+    /// Answers the contract's calls for our own kinds.
+    pub fn caller(&self) -> LocalCaller {
+        self.caller.clone()
+    }
+
+    /// What is claimed, as it changes.
+    pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshots.subscribe()
+    }
+
+    /// Publishes a snapshot after each change, and brings back a built-in APIService that was deleted (without it
+    /// nobody could reach the others). Runs until it is dropped.
+    pub async fn run(&self) {
+        let mut head = self.store.head();
+        head.mark_changed();
+        while head.changed().await.is_ok() {
+            head.borrow_and_update();
+            let published = match self.publish().await {
+                Ok(()) => builtin::restore(self).await,
+                failed => failed,
+            };
+            if let Err(error) = published {
+                // The last snapshot stays; the next change tries again.
+                tracing::error!(%error, "the registry could not be read");
+            }
+        }
+    }
+
+    /// Writes a condition of an APIService: nothing where it says the same already, and `last_transition_time`
+    /// stays where only reason or message change. True if something was written; false also where there is no such
+    /// APIService (any more).
+    pub async fn set_condition(
+        &self,
+        name: &str,
+        condition: ApiServiceCondition,
+    ) -> Result<bool, StoreError> {
+        let written = self.store.write(self.key(name), false, move |old| {
+            let Some(old) = old else { return Ok(Change::Keep) };
+            let mut status = decode(&old.object)?.status.unwrap_or_default();
+            let at = status.conditions.iter().position(|present| present.r#type == condition.r#type);
+            let mut condition = condition;
+            let kept =
+                at.map(|at| &status.conditions[at]).filter(|present| present.status == condition.status);
+            condition.last_transition_time = match kept {
+                Some(present) => present.last_transition_time,
+                None => condition.last_transition_time.or_else(|| Some(now())),
+            };
+            match at {
+                Some(at) if status.conditions[at] == condition => return Ok(Change::Keep),
+                Some(at) => status.conditions[at] = condition,
+                None => status.conditions.push(condition),
+            }
+            let mut object = wire::without(&old.object, |number| number == 3)?;
+            wire::put_bytes(&mut object, 3, &status.encode_to_vec());
+            Ok::<_, StoreError>(Change::Put(object))
+        });
+        Ok(written.await?.changed)
+    }
+
+    async fn publish(&self) -> Result<(), StoreError> {
+        let listing = self.list().await?;
+        let snapshot = Snapshot::from_listing(&listing);
+        self.snapshots.send_if_modified(|present| {
+            // Only the version moved: nothing that a reader could act on.
+            let changed = present.claims != snapshot.claims;
+            if changed {
+                *present = Arc::new(snapshot);
+            }
+            changed
+        });
+        Ok(())
+    }
+
+    async fn list(&self) -> Result<Listing, StoreError> {
+        self.store.list(self.resource.clone(), String::new()).await
+    }
+
+    async fn services(&self) -> Result<Vec<ApiService>, StoreError> {
+        self.list().await?.objects.iter().map(|object| decode(object)).collect()
+    }
+
+    fn key(&self, name: &str) -> Key {
+        Key { resource: self.resource.clone(), namespace: String::new(), name: name.into() }
+    }
+}
+
+fn decode(object: &[u8]) -> Result<ApiService, StoreError> {
+    ApiService::decode(object)
+        .map_err(|error| StoreError::Corrupt(format!("an APIService is not readable: {error}")))
+}

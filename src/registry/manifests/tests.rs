@@ -1,0 +1,177 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::fs;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::registry::{
+    BACKEND,
+    owned::{AUTOMANAGED, MANIFEST},
+    tests::{create, get, registry, service},
+};
+
+const TWO: &str = "\
+# what the fleet serves
+apiVersion: apiregistration.k8s.io/v1
+kind: APIService
+metadata:
+  name: v1.fleet.example.com
+  annotations:
+    kubridge.io/backend: grpc://127.0.0.1:50051
+spec:
+  group: fleet.example.com
+  version: v1
+  groupPriorityMinimum: 1000
+  versionPriority: 15
+---
+apiVersion: apiregistration.k8s.io/v1
+kind: APIService
+metadata:
+  name: v1beta1.wardle.example.com
+spec:
+  service: {namespace: wardle, name: api}
+  group: wardle.example.com
+  version: v1beta1
+  caBundle: UEVN
+  groupPriorityMinimum: 1000
+  versionPriority: 15
+";
+
+struct Fixture {
+    manifests: Manifests,
+    registry: Registry,
+    files: TempDir,
+    _data: TempDir,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let (registry, data) = registry().await;
+        let files = TempDir::new().unwrap();
+        Self { manifests: Manifests::new(registry.clone(), files.path()), registry, files, _data: data }
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        fs::write(self.files.path().join(file), text).unwrap();
+    }
+
+    /// The names of the APIServices that are not built in.
+    async fn poll(&mut self) -> Vec<String> {
+        self.manifests.poll().await.unwrap();
+        let services = self.registry.services().await.unwrap();
+        let names = services.into_iter().map(|service| service.metadata.unwrap().name);
+        names.filter(|name| !name.ends_with("k8s.io")).collect()
+    }
+}
+
+#[tokio::test]
+async fn files_become_apiservices_and_go_with_them() {
+    let mut fixture = Fixture::new().await;
+    fixture.write("a.yaml", TWO);
+    fixture.write("notes.txt", "not a manifest");
+    let both = ["v1.fleet.example.com", "v1beta1.wardle.example.com"];
+    assert_eq!(fixture.poll().await, both);
+    let fleet = get(&fixture.registry, both[0]).await.unwrap().metadata.unwrap();
+    assert_eq!(
+        (fleet.labels[AUTOMANAGED].as_str(), fleet.annotations[MANIFEST].as_str()),
+        ("true", "a.yaml")
+    );
+    let wardle = get(&fixture.registry, both[1]).await.unwrap();
+    assert_eq!(wardle.spec.as_ref().unwrap().service.as_ref().unwrap().port, Some(443));
+    assert_eq!(wardle.spec.unwrap().ca_bundle, b"PEM");
+    assert_eq!(fixture.poll().await, both);
+    assert_eq!(
+        get(&fixture.registry, both[0]).await.unwrap().metadata.unwrap(),
+        fleet,
+        "nothing new, nothing written"
+    );
+
+    fixture.write("a.yaml", TWO.split("---").next().unwrap());
+    assert_eq!(fixture.poll().await, both[..1]);
+    fs::remove_file(fixture.files.path().join("a.yaml")).unwrap();
+    assert_eq!(fixture.poll().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn json_is_read_too() {
+    let mut fixture = Fixture::new().await;
+    let text = r#"{"apiVersion":"apiregistration.k8s.io/v1","kind":"APIService",
+        "metadata":{"name":"v1.j.example.com","uid":"from-a-get","resourceVersion":"5"},
+        "spec":{"group":"j.example.com","version":"v1","service":{"namespace":"n","name":"s","port":8443},
+        "insecureSkipTLSVerify":true,"groupPriorityMinimum":1,"versionPriority":1},"status":{"conditions":[]}}"#;
+    fixture.write("j.json", text);
+    assert_eq!(fixture.poll().await, ["v1.j.example.com"]);
+    assert_ne!(get(&fixture.registry, "v1.j.example.com").await.unwrap().metadata.unwrap().uid, "from-a-get");
+}
+
+#[tokio::test]
+async fn a_bad_file_says_where_and_changes_nothing() {
+    let mut fixture = Fixture::new().await;
+    fixture.write("a.yaml", TWO);
+    let both = fixture.poll().await;
+    for (bad, line, part) in [
+        (TWO.replace("  versionPriority: 15\n---", "  versionPriority: [\n---"), None, ""),
+        (TWO.replace("  group: fleet", "  gruop: fleet"), Some(9), "gruop"),
+        (
+            TWO.replace(
+                "Minimum: 1000\n  versionPriority: 15\n---",
+                "Minimum: many\n  versionPriority: 15\n---",
+            ),
+            Some(11),
+            "",
+        ),
+        (
+            TWO.replace("kind: APIService\nmetadata:\n  name: v1.", "kind: Service\nmetadata:\n  name: v1."),
+            None,
+            "only APIService",
+        ),
+        (TWO.replace("grpc://", "http://"), None, "kubridge.io/backend"),
+        (TWO.replace("UEVN", "'?'"), None, "spec.caBundle"),
+        (format!("{TWO}---\n{TWO}"), None, "twice"),
+    ] {
+        assert_ne!(bad, TWO);
+        let fault = parse(bad.as_bytes()).unwrap_err();
+        if line.is_some() {
+            assert_eq!(fault.line, line, "{fault}");
+        }
+        assert!(fault.to_string().contains(part), "{fault}");
+        fixture.write("a.yaml", &bad);
+        assert_eq!(fixture.poll().await, both, "{fault}");
+    }
+    assert!(parse(b"\xff\xfe").unwrap_err().to_string().contains("UTF-8"));
+    fs::write(fixture.files.path().join("a.yaml"), vec![b' '; (LARGEST + 1) as usize]).unwrap();
+    assert_eq!(fixture.poll().await, both);
+    fs::remove_dir_all(fixture.files.path()).unwrap();
+    assert_eq!(fixture.poll().await, both, "a directory that cannot be read says nothing");
+}
+
+#[tokio::test]
+async fn what_a_manifest_owns_is_put_right_and_what_a_user_owns_is_not() {
+    let mut fixture = Fixture::new().await;
+    let mine = create(&fixture.registry, &service("v1", "fleet.example.com")).await.unwrap();
+    fixture.write("a.yaml", TWO);
+    assert_eq!(fixture.poll().await.len(), 2);
+    assert_eq!(get(&fixture.registry, "v1.fleet.example.com").await.unwrap(), mine);
+    // The user gives the name up: the manifest has it at the next look, though the file did not change.
+    let key = fixture.registry.key("v1.fleet.example.com");
+    let delete =
+        |_: Option<&crate::registry::store::Stored>| Ok::<_, StoreError>(crate::registry::Change::Delete);
+    fixture.registry.store.write(key, false, delete).await.unwrap();
+    fixture.poll().await;
+    let theirs = get(&fixture.registry, "v1.fleet.example.com").await.unwrap().metadata.unwrap();
+    assert_eq!(
+        (theirs.annotations[MANIFEST].as_str(), theirs.annotations.contains_key(BACKEND)),
+        ("a.yaml", true)
+    );
+}
+
+#[tokio::test]
+async fn files_that_went_while_nobody_looked_are_noticed() {
+    let mut fixture = Fixture::new().await;
+    fixture.write("a.yaml", TWO);
+    assert_eq!(fixture.poll().await.len(), 2);
+    fs::remove_file(fixture.files.path().join("a.yaml")).unwrap();
+    fixture.manifests = Manifests::new(fixture.registry.clone(), fixture.files.path());
+    assert_eq!(fixture.poll().await, [""; 0]);
+}
