@@ -5,15 +5,22 @@
 //!
 //! | rung | room | what it does |
 //! |---|---|---|
+//! | 5 | [`discovery`], [`openapi`], [`authn`], [`authz`] | cached documents; who asks; whether they may |
+//! | 4 | [`availability`] | the state of each backend: a pure state machine and a thin loop |
 //! | 3 | [`upstream`] | connections to backends: the only gRPC client |
 //! | 2 | [`registry`], [`pki`] | APIServices in the embedded store; publishes immutable snapshots \| keys and certificates |
 //! | 1 | [`config`] | what is true |
 //! | 0 | [`telemetry`], [`lifecycle`], [`data_dir`], [`body`] | logging; stopping; safe files; body types |
 
+pub mod authn;
+pub mod authz;
+pub mod availability;
 pub mod body;
 pub mod config;
 pub mod data_dir;
+pub mod discovery;
 pub mod lifecycle;
+pub mod openapi;
 pub mod pki;
 pub mod registry;
 pub mod telemetry;

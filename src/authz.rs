@@ -1,0 +1,216 @@
+//! Whether the caller may: the group system:masters may do everything, everyone authenticated may find out
+//! what there is and who they are (Kubernetes' system:discovery and system:basic-user), and the rest is
+//! what the mode says.
+
+pub mod review;
+
+use kubridge_bridge::{proto::UserInfo, request_info::RequestInfo};
+
+use crate::config::AuthorizationMode;
+
+const MASTERS: &str = "system:masters";
+const AUTHENTICATED: &str = "system:authenticated";
+
+/// What is to be done, as `authorization.k8s.io` sees it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Attributes<'a> {
+    /// False: `verb` and `path` say it all.
+    pub is_resource: bool,
+    /// "list"; for other paths the HTTP method in lower case.
+    pub verb: &'a str,
+    /// The API group.
+    pub group: &'a str,
+    /// The plural name; `*`: all.
+    pub resource: &'a str,
+    /// Empty: the object itself.
+    pub subresource: &'a str,
+    /// Empty: all namespaces, or cluster-scoped.
+    pub namespace: &'a str,
+    /// Empty: all.
+    pub name: &'a str,
+    /// The path of what is no resource.
+    pub path: &'a str,
+}
+
+impl<'a> From<&'a RequestInfo> for Attributes<'a> {
+    fn from(info: &'a RequestInfo) -> Self {
+        Self {
+            is_resource: info.is_resource_request,
+            verb: &info.verb,
+            group: &info.api_group,
+            resource: &info.resource,
+            subresource: &info.subresource,
+            namespace: &info.namespace,
+            name: &info.name,
+            path: &info.path,
+        }
+    }
+}
+
+/// Whether, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision {
+    /// Whether.
+    pub allowed: bool,
+    /// For `SelfSubjectAccessReview.status.reason`; empty when there is nothing to say.
+    pub reason: &'static str,
+}
+
+/// Decides. Pure: the same question has the same answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Authorizer {
+    mode: AuthorizationMode,
+}
+
+impl Authorizer {
+    /// An authorizer of this mode.
+    pub fn new(mode: AuthorizationMode) -> Self {
+        Self { mode }
+    }
+
+    /// Whether `user` may do `what`.
+    pub fn authorize(&self, user: &UserInfo, what: &Attributes<'_>) -> Decision {
+        let is = |group: &str| user.groups.iter().any(|g| g == group);
+        if is(MASTERS) {
+            return allow("the group system:masters may do everything");
+        }
+        if is_public(what) {
+            return allow("health and version are public");
+        }
+        if !is(AUTHENTICATED) {
+            return Decision { allowed: false, reason: "" };
+        }
+        if self.mode == AuthorizationMode::AlwaysAllow {
+            return allow("--authorization-mode=AlwaysAllow");
+        }
+        if is_discovery(what) {
+            return allow("everyone who is authenticated may discover APIs");
+        }
+        if is_about_oneself(what) {
+            return allow("everyone who is authenticated may ask about themselves");
+        }
+        Decision { allowed: false, reason: "" }
+    }
+}
+
+/// Why not, as Kubernetes says it: `User "x" cannot list resource "machines" in API group "g" in the namespace "n"`.
+pub fn forbidden_message(user: &UserInfo, what: &Attributes<'_>) -> String {
+    let Attributes { verb, group, resource, subresource, namespace, path, .. } = *what;
+    let user = &user.username;
+    if !what.is_resource {
+        return format!("User {user:?} cannot {verb} path {path:?}");
+    }
+    let slash = if subresource.is_empty() { "" } else { "/" };
+    let what = format!(
+        "User {user:?} cannot {verb} resource \"{resource}{slash}{subresource}\" in API group {group:?}"
+    );
+    if namespace.is_empty() {
+        format!("{what} at the cluster scope")
+    } else {
+        format!("{what} in the namespace {namespace:?}")
+    }
+}
+
+fn allow(reason: &'static str) -> Decision {
+    Decision { allowed: true, reason }
+}
+
+// Kubernetes' system:public-info-viewer.
+fn is_public(what: &Attributes<'_>) -> bool {
+    !what.is_resource
+        && matches!(what.verb, "get" | "head")
+        && matches!(what.path, "/healthz" | "/livez" | "/readyz" | "/version" | "/version/")
+}
+
+// Kubernetes' system:discovery.
+fn is_discovery(what: &Attributes<'_>) -> bool {
+    let below = |root: &str| {
+        what.path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    !what.is_resource && what.verb == "get" && ["/api", "/apis", "/openapi"].into_iter().any(below)
+}
+
+// Kubernetes' system:basic-user.
+fn is_about_oneself(what: &Attributes<'_>) -> bool {
+    what.is_resource
+        && what.verb == "create"
+        && what.subresource.is_empty()
+        && matches!(
+            (what.group, what.resource),
+            ("authentication.k8s.io", "selfsubjectreviews")
+                | ("authorization.k8s.io", "selfsubjectaccessreviews" | "selfsubjectrulesreviews")
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Method;
+
+    fn user(name: &str, groups: &[&str]) -> UserInfo {
+        let groups = groups.iter().map(|g| (*g).to_owned()).collect();
+        UserInfo { username: name.into(), groups, ..UserInfo::default() }
+    }
+
+    fn allowed(mode: AuthorizationMode, groups: &[&str], method: &Method, path: &str) -> bool {
+        let info = RequestInfo::new(method, path, "");
+        Authorizer::new(mode).authorize(&user("x", groups), &Attributes::from(&info)).allowed
+    }
+
+    const UNAUTHENTICATED: &str = "system:unauthenticated";
+    const MACHINES: &str = "/apis/inventory.example.com/v1/namespaces/default/machines";
+    const WHOAMI: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    const CAN_I: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+
+    #[test]
+    fn the_matrix() {
+        use AuthorizationMode::{AlwaysAllow, SystemMasters};
+        let masters = &[MASTERS, AUTHENTICATED][..];
+        let known = &["dev", AUTHENTICATED][..];
+        let anonymous = &[UNAUTHENTICATED][..];
+        // who: masters, known, anonymous, known under AlwaysAllow, anonymous under AlwaysAllow
+        for (method, path, expected) in [
+            (Method::GET, MACHINES, [true, false, false, true, false]),
+            (Method::DELETE, MACHINES, [true, false, false, true, false]),
+            (Method::GET, "/metrics", [true, false, false, true, false]),
+            (Method::GET, "/livez", [true, true, true, true, true]),
+            (Method::GET, "/readyz", [true, true, true, true, true]),
+            (Method::GET, "/version", [true, true, true, true, true]),
+            (Method::POST, "/version", [true, false, false, true, false]),
+            (Method::GET, "/livez/ping", [true, false, false, true, false]),
+            (Method::GET, "/apis", [true, true, false, true, false]),
+            (Method::GET, "/apis/inventory.example.com/v1", [true, true, false, true, false]),
+            (Method::GET, "/openapi/v3", [true, true, false, true, false]),
+            (Method::GET, "/apisx", [true, false, false, true, false]),
+            (Method::POST, "/apis", [true, false, false, true, false]),
+            (Method::POST, WHOAMI, [true, true, false, true, false]),
+            (Method::POST, CAN_I, [true, true, false, true, false]),
+            (Method::GET, CAN_I, [true, false, false, true, false]),
+        ] {
+            let got = [
+                allowed(SystemMasters, masters, &method, path),
+                allowed(SystemMasters, known, &method, path),
+                allowed(SystemMasters, anonymous, &method, path),
+                allowed(AlwaysAllow, known, &method, path),
+                allowed(AlwaysAllow, anonymous, &method, path),
+            ];
+            assert_eq!(got, expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn kubernetes_words() {
+        let message = |method: &Method, path: &str| {
+            forbidden_message(&user("x", &[]), &Attributes::from(&RequestInfo::new(method, path, "")))
+        };
+        assert_eq!(
+            message(&Method::GET, MACHINES),
+            "User \"x\" cannot list resource \"machines\" in API group \"inventory.example.com\" in the namespace \"default\""
+        );
+        assert_eq!(
+            message(&Method::PUT, "/apis/g/v1/racks/a/status"),
+            "User \"x\" cannot update resource \"racks/status\" in API group \"g\" at the cluster scope"
+        );
+        assert_eq!(message(&Method::GET, "/metrics"), "User \"x\" cannot get path \"/metrics\"");
+    }
+}
