@@ -5,6 +5,8 @@
 //!
 //! | rung | room | what it does |
 //! |---|---|---|
+//! | 7 | [`server`] | TLS, layers, the router (every entrance), the one place an error becomes a response |
+//! | 6 | [`proxy`] | phases of a request: resolve, available?, translate, call, translate back or stream |
 //! | 5 | [`discovery`], [`openapi`], [`authn`], [`authz`] | cached documents; who asks; whether they may |
 //! | 4 | [`availability`] | the state of each backend: a pure state machine and a thin loop |
 //! | 3 | [`upstream`] | connections to backends: the only gRPC client |
@@ -22,6 +24,8 @@ pub mod discovery;
 pub mod lifecycle;
 pub mod openapi;
 pub mod pki;
+pub mod proxy;
 pub mod registry;
+pub mod server;
 pub mod telemetry;
 pub mod upstream;

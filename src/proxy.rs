@@ -1,0 +1,150 @@
+//! The phases of a request: resolve, read, translate and call, translate back or stream.
+//!
+//! What is resolved is an immutable snapshot of routes; a request keeps the one that it began with.
+
+mod backend;
+mod gzip;
+mod reply;
+mod routes;
+mod world;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response};
+use http_body::Body as _;
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use kubridge_bridge::{identity, proto::UserInfo, request_info::RequestInfo, status::ApiError, verbs};
+
+use crate::{
+    body::Body,
+    lifecycle::{Deadline, Drain},
+};
+
+pub use backend::{Backend, Connector};
+pub use reply::warning_header;
+pub use routes::{Route, Routes, Unserved};
+pub use world::World;
+
+/// The largest body that is read (Kubernetes' limit).
+pub const MAX_BODY: usize = 3 * 1024 * 1024;
+
+/// What the server's layers know of a request when it reaches the proxy.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Who asks.
+    pub user: Arc<UserInfo>,
+    /// The request's audit id: in the answer, the log, and the backend's metadata.
+    pub audit_id: Arc<str>,
+}
+
+/// Answers resource requests from the routes that are published to it.
+#[derive(Debug)]
+pub struct Proxy {
+    routes: ArcSwap<Routes>,
+    drain: Drain,
+}
+
+impl Proxy {
+    /// Serves nothing until routes are published. `drain` ends watches cleanly.
+    pub fn new(drain: Drain) -> Self {
+        Self { routes: ArcSwap::default(), drain }
+    }
+
+    /// Replaces the routes. Requests under way keep theirs.
+    pub fn publish(&self, routes: Routes) {
+        self.routes.store(Arc::new(routes));
+    }
+
+    /// The present routes.
+    pub fn routes(&self) -> Arc<Routes> {
+        self.routes.load_full()
+    }
+
+    /// Answers a resource request.
+    ///
+    /// # Errors
+    /// Whatever the client is to be told: see [`ApiError`].
+    pub async fn serve(
+        &self,
+        request: Request<Incoming>,
+        info: RequestInfo,
+        caller: &Caller,
+    ) -> Result<Response<Body>, ApiError> {
+        let routes = self.routes.load_full();
+        let (backend, resource) = routes.resolve(&info)?;
+
+        let (head, body) = request.into_parts();
+        let body = read_body(&head.method, body).await?;
+
+        let query = head.uri.query().unwrap_or_default().to_owned();
+        let shape = reply::Shape {
+            drain: (info.verb == "watch").then(|| self.drain.clone()),
+            list: info.verb == "list",
+            gzip: gzip::accepted(&head.headers),
+        };
+        // The server set it, for everything that is not long-running.
+        let deadline = head.extensions.get::<Deadline>().map(|deadline| deadline.0);
+        let mut metadata = HeaderMap::new();
+        identity::write(&caller.user, &mut metadata)?;
+        write_trace(&head.headers, caller, &mut metadata);
+
+        let request = verbs::Request {
+            info,
+            method: head.method,
+            query,
+            headers: head.headers,
+            body,
+            user: Arc::clone(&caller.user),
+        };
+        let connector = backend.connect(caller, metadata, deadline);
+        let world = World::new(Arc::clone(&caller.audit_id), backend.clone());
+        let answer = verbs::serve(resource, &connector, &world, request).await;
+        match answer {
+            Ok(answer) => {
+                if answer.schema_suspect {
+                    backend.suspect();
+                }
+                reply::response(answer, &shape).await
+            }
+            Err(error) => {
+                if error.schema_suspect {
+                    backend.suspect();
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Reads a body of at most [`MAX_BODY`]. Only methods that have one.
+async fn read_body(method: &Method, body: Incoming) -> Result<Bytes, ApiError> {
+    if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
+        return Ok(Bytes::new());
+    }
+    // Before a byte of it is read: who asked with `Expect: 100-continue` need not send it.
+    if body.size_hint().lower() > MAX_BODY as u64 {
+        return Err(ApiError::request_entity_too_large(MAX_BODY as u64));
+    }
+    match Limited::new(body, MAX_BODY).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(ApiError::request_entity_too_large(MAX_BODY as u64))
+        }
+        Err(error) => {
+            Err(ApiError::bad_request("the request's body ended early").with_log(error.to_string()))
+        }
+    }
+}
+
+/// `audit-id` and `traceparent`: what joins the backend's log to ours.
+fn write_trace(headers: &HeaderMap, caller: &Caller, metadata: &mut HeaderMap) {
+    if let Ok(value) = http::HeaderValue::from_str(&caller.audit_id) {
+        metadata.insert("audit-id", value);
+    }
+    if let Some(value) = headers.get("traceparent").and_then(identity::traceparent) {
+        metadata.insert("traceparent", value.clone());
+    }
+}

@@ -1,0 +1,335 @@
+//! The steps that every request goes through, in one list: [`Steps::pass`].
+
+use std::{
+    any::Any,
+    fmt,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant, SystemTime},
+};
+
+use bytes::Bytes;
+use futures::{FutureExt as _, future::BoxFuture};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use kubridge_bridge::{options, proto::UserInfo, request_info::RequestInfo, status::ApiError};
+
+use super::respond::{Style, error_response};
+use crate::{
+    authn::{ANONYMOUS, Authenticator, CertificateUser},
+    authz::{Attributes, Authorizer, forbidden_message},
+    body::{self, Body, BodyError},
+    lifecycle::{Deadline, Lifecycle},
+    proxy::Caller,
+    telemetry::{self, Access, Reason},
+};
+
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+const AUDIT_ID_LIMIT: usize = 64;
+/// All names and values of a request's head.
+const HEAD_LIMIT: usize = 64 << 10;
+
+type Answer = Result<Response<Body>, ApiError>;
+type Function = dyn Fn(Request<Incoming>, RequestInfo, Caller) -> BoxFuture<'static, Answer> + Send + Sync;
+
+/// The last step: answers a request of someone who may.
+#[derive(Clone)]
+pub struct Handler(Arc<Function>);
+
+impl fmt::Debug for Handler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Handler")
+    }
+}
+
+impl Handler {
+    /// A handler of a function.
+    pub fn new(
+        function: impl Fn(Request<Incoming>, RequestInfo, Caller) -> BoxFuture<'static, Answer>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        Self(Arc::new(function))
+    }
+}
+
+/// The steps, and what they need.
+#[derive(Debug)]
+pub(super) struct Steps {
+    pub(super) authenticator: Arc<Authenticator>,
+    pub(super) authorizer: Authorizer,
+    pub(super) handler: Handler,
+    pub(super) request_timeout: Duration,
+    pub(super) lifecycle: Lifecycle,
+}
+
+impl Steps {
+    /// Answers any request, whatever happens.
+    pub(super) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        certificate: Option<&CertificateUser>,
+    ) -> Response<Body> {
+        let mut seen = Seen::new(&request);
+        let style = Style::of(request.uri().query().unwrap_or_default(), request.headers());
+        let passed = AssertUnwindSafe(self.pass(request, certificate, &mut seen)).catch_unwind().await;
+        let answer = passed.unwrap_or_else(|panic| Err(ApiError::internal(panic_text(panic.as_ref()))));
+        let mut response = answer.unwrap_or_else(|error| error_response(&error, &seen.audit_id, style));
+        let headers = response.headers_mut();
+        // Exactly one, whatever came from below.
+        if let Ok(id) = HeaderValue::from_str(&seen.audit_id) {
+            headers.insert(AUDIT_ID, id);
+        }
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
+        seen.code = response.status().as_u16();
+        if seen.method == Method::HEAD {
+            response = without_body(response);
+        }
+        logged(response, seen, &self.lifecycle)
+    }
+
+    async fn pass(
+        &self,
+        mut request: Request<Incoming>,
+        certificate: Option<&CertificateUser>,
+        seen: &mut Seen,
+    ) -> Answer {
+        limit_head(request.headers())?;
+        let user = self.authenticate(request.headers(), certificate)?;
+        seen.user = Some(user.clone());
+        let query = request.uri().query().unwrap_or_default();
+        let info = RequestInfo::new(request.method(), request.uri().path(), query);
+        seen.verb.clone_from(&info.verb);
+        refuse_impersonation(request.headers(), &user)?;
+        self.authorize(&user, &info)?;
+        let deadline = self.deadline(query, &info)?;
+        strip_identity(request.headers_mut());
+        let caller = Caller { user, audit_id: seen.audit_id.clone() };
+        self.call(request, info, caller, deadline).await
+    }
+
+    fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        certificate: Option<&CertificateUser>,
+    ) -> Result<Arc<UserInfo>, ApiError> {
+        self.authenticator
+            .authenticate(headers, certificate, SystemTime::now())
+            .map_err(|rejected| ApiError::unauthorized().with_log(rejected.to_string()))
+    }
+
+    fn authorize(&self, user: &UserInfo, info: &RequestInfo) -> Result<(), ApiError> {
+        let what = Attributes::from(info);
+        if self.authorizer.authorize(user, &what).allowed {
+            return Ok(());
+        }
+        // Who said nothing of themselves is asked to, before they are told what they may not.
+        if user.username == ANONYMOUS {
+            return Err(ApiError::unauthorized().with_log("no credentials"));
+        }
+        Err(ApiError::forbidden(&info.api_group, &info.resource, &info.name, &forbidden_message(user, &what)))
+    }
+
+    /// `None` for what may take as long as it wants.
+    fn deadline(&self, query: &str, info: &RequestInfo) -> Result<Option<Deadline>, ApiError> {
+        let long_running = matches!(info.verb.as_str(), "watch" | "proxy")
+            || matches!(info.subresource.as_str(), "attach" | "exec" | "log" | "portforward" | "proxy");
+        if long_running {
+            return Ok(None);
+        }
+        let asked = options::request_timeout(query)?;
+        let timeout = asked.map_or(self.request_timeout, |asked| asked.min(self.request_timeout));
+        Ok(Some(Deadline(tokio::time::Instant::now() + timeout)))
+    }
+
+    async fn call(
+        &self,
+        mut request: Request<Incoming>,
+        info: RequestInfo,
+        caller: Caller,
+        deadline: Option<Deadline>,
+    ) -> Answer {
+        let Some(deadline) = deadline else { return (self.handler.0)(request, info, caller).await };
+        let is_write = !matches!(*request.method(), Method::GET | Method::HEAD);
+        request.extensions_mut().insert(deadline);
+        let answered = tokio::time::timeout_at(deadline.0, (self.handler.0)(request, info, caller)).await;
+        answered.unwrap_or_else(|_| {
+            // No Retry-After: nobody knows whether a write has run.
+            Err(if is_write {
+                ApiError::outcome_unknown()
+            } else {
+                ApiError::timeout("request did not complete within the allotted timeout")
+            })
+        })
+    }
+}
+
+/// The answer to HEAD: the length is told, the body is not sent. (hyper sees to it in HTTP/1.1 only.)
+fn without_body(response: Response<Body>) -> Response<Body> {
+    let (mut head, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        head.headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    Response::from_parts(head, body::empty())
+}
+
+fn limit_head(headers: &HeaderMap) -> Result<(), ApiError> {
+    let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if size > HEAD_LIMIT {
+        return Err(ApiError::header_too_large(format!(
+            "the request's headers have {size} bytes, at most {HEAD_LIMIT} are read: send fewer or shorter ones"
+        )));
+    }
+    Ok(())
+}
+
+/// To act as somebody else is not supported; to act as oneself when somebody else was meant would be worse.
+fn refuse_impersonation(headers: &HeaderMap, user: &UserInfo) -> Result<(), ApiError> {
+    let Some(first) = headers.keys().find(|name| name.as_str().starts_with("impersonate-")) else {
+        return Ok(());
+    };
+    if user.username == ANONYMOUS {
+        return Err(ApiError::unauthorized().with_log("impersonation without credentials"));
+    }
+    let named = headers.get("impersonate-user").and_then(|name| name.to_str().ok()).unwrap_or_default();
+    let message = format!(
+        "User {:?} cannot impersonate:user-info resource \"users\" in API group \"authentication.k8s.io\" at the \
+         cluster scope: impersonation is not supported here, send the request without {first}",
+        user.username
+    );
+    Err(ApiError::forbidden("authentication.k8s.io", "users", named, &message))
+}
+
+/// Who asks was decided: what the client said of itself, and the secret it proved it with, goes no further.
+fn strip_identity(headers: &mut HeaderMap) {
+    let said: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| **name == header::AUTHORIZATION || name.as_str().starts_with("x-remote-"))
+        .cloned()
+        .collect();
+    for name in said {
+        headers.remove(name);
+    }
+}
+
+fn audit_id(headers: &HeaderMap) -> Arc<str> {
+    let given = headers.get(AUDIT_ID).and_then(|id| id.to_str().ok()).filter(|id| {
+        (1..=AUDIT_ID_LIMIT).contains(&id.len())
+            && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'))
+    });
+    given.map_or_else(|| uuid::Uuid::new_v4().to_string().into(), Arc::from)
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no text");
+    format!("a panic: {text}")
+}
+
+/// What the access line needs to know.
+#[derive(Debug)]
+struct Seen {
+    started: Instant,
+    method: Method,
+    path: String,
+    verb: String,
+    user_agent: Option<HeaderValue>,
+    audit_id: Arc<str>,
+    user: Option<Arc<UserInfo>>,
+    code: u16,
+}
+
+impl Seen {
+    fn new(request: &Request<Incoming>) -> Self {
+        Self {
+            started: Instant::now(),
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            verb: String::new(),
+            user_agent: request.headers().get(header::USER_AGENT).cloned(),
+            audit_id: audit_id(request.headers()),
+            user: None,
+            code: 0,
+        }
+    }
+
+    fn log(&self, cut: Option<Reason>) {
+        telemetry::access(&Access {
+            method: &self.method,
+            path: &self.path,
+            verb: &self.verb,
+            code: self.code,
+            latency: self.started.elapsed(),
+            user: self.user.as_ref().map_or("", |user| &user.username),
+            audit_id: &self.audit_id,
+            user_agent: self.user_agent.as_ref().and_then(|agent| agent.to_str().ok()).unwrap_or_default(),
+            cut,
+        });
+    }
+}
+
+/// The access line: at once when the whole answer is there, else when the last byte is out or the stream is cut.
+fn logged(response: Response<Body>, seen: Seen, lifecycle: &Lifecycle) -> Response<Body> {
+    if response.body().size_hint().exact().is_some() {
+        seen.log(None);
+        return response;
+    }
+    let lifecycle = lifecycle.clone();
+    response.map(|body| Logged { body, seen, lifecycle, cut: Some(Reason::Connection) }.boxed_unsync())
+}
+
+struct Logged {
+    body: Body,
+    seen: Seen,
+    lifecycle: Lifecycle,
+    /// What it means when the stream is dropped now.
+    cut: Option<Reason>,
+}
+
+impl http_body::Body for Logged {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
+        match &frame {
+            None => self.cut = None,
+            Some(Err(error)) => {
+                self.cut = Some(Reason::Backend);
+                let audit_id = &*self.seen.audit_id;
+                tracing::warn!(audit_id, error = telemetry::error_chain(error.as_ref()), "a stream was cut");
+            }
+            Some(Ok(_)) => {}
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Logged {
+    fn drop(&mut self) {
+        let stopping = self.lifecycle.drain().is_draining();
+        // A body that knows its end is not polled for it.
+        let cut = self.cut.filter(|_| !self.body.is_end_stream());
+        self.seen
+            .log(cut.map(|cut| if stopping && cut == Reason::Connection { Reason::Shutdown } else { cut }));
+    }
+}
