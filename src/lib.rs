@@ -5,6 +5,8 @@
 //!
 //! | rung | room | what it does |
 //! |---|---|---|
+//! | 9 | [`cli`] | what was typed |
+//! | 8 | [`app`] | wiring; the only spawner of long-lived tasks |
 //! | 7 | [`server`] | TLS, layers, the router (every entrance), the one place an error becomes a response |
 //! | 6 | [`proxy`] | phases of a request: resolve, available?, translate, call, translate back or stream |
 //! | 5 | [`discovery`], [`openapi`], [`authn`], [`authz`] | cached documents; who asks; whether they may |
@@ -14,10 +16,12 @@
 //! | 1 | [`config`] | what is true |
 //! | 0 | [`telemetry`], [`lifecycle`], [`data_dir`], [`body`] | logging; stopping; safe files; body types |
 
+pub mod app;
 pub mod authn;
 pub mod authz;
 pub mod availability;
 pub mod body;
+pub mod cli;
 pub mod config;
 pub mod data_dir;
 pub mod discovery;

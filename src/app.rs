@@ -1,0 +1,289 @@
+//! The wiring: from settings to a running server. The only spawner of long-lived tasks.
+
+use std::{
+    future::Future,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::Context as _;
+use tokio::{net::TcpListener, task::JoinSet, time::sleep};
+
+mod aggregation;
+mod lint;
+
+use aggregation::{Aggregation, Configured, Published};
+
+pub use lint::{LintReport, LintSource, LintTls, lint};
+
+use crate::{
+    authn::Authenticator,
+    authz::Authorizer,
+    config::{Config, San},
+    data_dir::{DataDir, read_text},
+    discovery::Discovery,
+    lifecycle::{Lifecycle, Signals},
+    openapi::OpenApi,
+    pki::{Names, Pki, Refreshed},
+    proxy::Proxy,
+    registry::{Manifests, Registry},
+    server::{Parts, Router, Server},
+    telemetry::error_chain,
+    upstream::check_ca,
+};
+
+/// How often certificates and the token file are looked at: a renewal is due 30 days ahead, a changed file soon.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Puts the program together.
+#[derive(Debug)]
+pub struct App;
+
+/// A program that has its address, its keys and its store, and does not serve yet.
+#[derive(Debug)]
+pub struct Bound {
+    address: SocketAddr,
+    lifecycle: Lifecycle,
+    server: Server,
+    socket: TcpListener,
+    upkeep: Upkeep,
+    tasks: JoinSet<()>,
+    shutdown_delay: Duration,
+    shutdown_grace: Duration,
+    // Last, so that the lock is given up last.
+    data_dir: DataDir,
+}
+
+impl App {
+    /// Takes the data directory and the address, makes or opens what is in the one, and starts the background work.
+    pub async fn build(config: Config) -> anyhow::Result<Bound> {
+        let data_dir = DataDir::open(&config.data_dir)?;
+        let authenticator = Arc::new(Authenticator::new(config.token_auth_file.clone())?);
+        let authorizer = Authorizer::new(config.authorization_mode);
+        let socket = bind(config.listen).await?;
+        let address = socket.local_addr().context("cannot read the address that is listened on")?;
+        let pki = Arc::new(Pki::open(&data_dir, &config.tls, names(&config, address), SystemTime::now())?);
+        let lifecycle = Lifecycle::new();
+        let mut tasks = JoinSet::new();
+        let configured = Configured {
+            urls: config.backends.iter().map(ToString::to_string).collect(),
+            ca: backend_ca(config.tls.backend_ca_file.as_deref())?.unwrap_or_default(),
+            identity: pki.client(),
+            descriptor_sets: config
+                .descriptor_sets
+                .iter()
+                .map(|(url, file)| (url.to_string(), file.clone()))
+                .collect(),
+        };
+        let rooms = wire(&config, &data_dir, authorizer, configured, &lifecycle, &mut tasks).await?;
+        let router = Router {
+            lifecycle: lifecycle.clone(),
+            discovery: rooms.discovery,
+            openapi: rooms.openapi,
+            proxy: rooms.proxy,
+        };
+        let server = Server::new(Parts {
+            authenticator: authenticator.clone(),
+            authorizer,
+            handler: router.handler(),
+            lifecycle: lifecycle.clone(),
+            request_timeout: config.request_timeout,
+            serving: pki.serving(),
+            client_roots: pki.client_roots().to_vec(),
+        })?;
+        Ok(Bound {
+            address,
+            lifecycle,
+            server,
+            socket,
+            upkeep: Upkeep { pki, authenticator },
+            tasks,
+            shutdown_delay: config.shutdown_delay,
+            shutdown_grace: config.shutdown_grace,
+            data_dir,
+        })
+    }
+}
+
+/// Puts registry, upstream, availability, discovery, openapi and proxy together. Their long-lived tasks go into
+/// `tasks` and end with them.
+async fn wire(
+    config: &Config,
+    data_dir: &DataDir,
+    authorizer: Authorizer,
+    configured: Configured,
+    lifecycle: &Lifecycle,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<Published> {
+    let registry = Registry::open(data_dir.path()).await?;
+    let published = Published {
+        discovery: Arc::new(Discovery::default()),
+        openapi: Arc::new(OpenApi::default()),
+        proxy: Arc::new(Proxy::new(lifecycle.drain())),
+    };
+    if let Some(directory) = &config.manifests {
+        let mut manifests = Manifests::new(registry.clone(), directory);
+        // What the files say is there before the first request.
+        manifests.poll().await?;
+        tasks.spawn(manifests.run());
+    }
+    let mut aggregation = Aggregation::new(registry.clone(), published.clone(), authorizer, configured)?;
+    tasks.spawn(async move { registry.run().await });
+    aggregation.begin().await;
+    tasks.spawn(aggregation.run());
+    Ok(published)
+}
+
+/// What backends of the command line are verified against, in PEM, and known to be usable.
+fn backend_ca(file: Option<&Path>) -> anyhow::Result<Option<Vec<u8>>> {
+    let Some(file) = file else { return Ok(None) };
+    let setting = || format!("--backend-ca-file {}", file.display());
+    let pem =
+        read_text(file).with_context(setting)?.context("there is no such file").with_context(setting)?;
+    check_ca(pem.as_bytes()).with_context(setting)?;
+    Ok(Some(pem.into_bytes()))
+}
+
+impl Bound {
+    /// Where it listens: with the port that the system chose, if it was asked to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `DATA_DIR/admin.kubeconfig`.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.upkeep.pki.kubeconfig().to_owned()
+    }
+
+    /// What `/readyz` is made of.
+    pub fn lifecycle(&self) -> &Lifecycle {
+        &self.lifecycle
+    }
+
+    /// The data directory that this program holds.
+    pub fn data_dir(&self) -> &Path {
+        self.data_dir.path()
+    }
+
+    /// Serves until a signal, then stops in order; a second signal, or the end of the grace, cuts what is left.
+    pub async fn run(self, signals: Signals) -> anyhow::Result<()> {
+        let Self { address, lifecycle, server, socket, upkeep, mut tasks, .. } = self;
+        tracing::info!(%address, kubeconfig = %upkeep.pki.kubeconfig().display(), "serving");
+        tasks.spawn(upkeep.run());
+        let stop = stop(lifecycle, signals, self.shutdown_delay, self.shutdown_grace);
+        serve_until_stopped(server.serve(socket), stop).await;
+        tasks.shutdown().await;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+async fn serve_until_stopped(serve: impl Future<Output = ()>, stop: impl Future<Output = ()>) {
+    let mut serve = std::pin::pin!(serve);
+    tokio::select! {
+        () = serve.as_mut() => return,
+        // It ends with the abort, which the server then acts on.
+        () = stop => {}
+    }
+    serve.await;
+}
+
+/// The phases of a stop. Each wait is cut short by the next signal.
+async fn stop(lifecycle: Lifecycle, mut signals: Signals, delay: Duration, grace: Duration) {
+    signals.recv().await;
+    tracing::info!(?delay, ?grace, "stopping; a second signal ends at once");
+    lifecycle.stop();
+    let in_order = async {
+        sleep(delay).await;
+        lifecycle.start_drain();
+        sleep(grace).await;
+    };
+    tokio::select! {
+        () = in_order => tracing::warn!(?grace, "the grace is over"),
+        () = signals.recv() => tracing::warn!("a second signal"),
+    }
+    lifecycle.abort();
+}
+
+#[derive(Debug)]
+struct Upkeep {
+    pki: Arc<Pki>,
+    authenticator: Arc<Authenticator>,
+}
+
+impl Upkeep {
+    async fn run(self) {
+        let this = Arc::new(self);
+        loop {
+            sleep(UPKEEP_INTERVAL).await;
+            let this = this.clone();
+            // Files are read: not on a thread that serves.
+            let _ = tokio::task::spawn_blocking(move || this.once()).await;
+        }
+    }
+
+    fn once(&self) {
+        match self.pki.refresh(SystemTime::now()) {
+            Ok(Refreshed { serving, client }) => {
+                if serving {
+                    tracing::info!("serving with a new certificate");
+                }
+                if client {
+                    tracing::info!("backends are shown a new certificate from the next connection on");
+                }
+            }
+            Err(error) => tracing::error!(error = error_chain(&error), "certificates were not renewed"),
+        }
+        match self.authenticator.reload() {
+            Ok(true) => tracing::info!("the token file was read again"),
+            Ok(false) => {}
+            Err(error) => tracing::error!(error = error_chain(&error), "the old tokens stay good"),
+        }
+    }
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    let bound = match bound {
+        // ":6443" on a machine without IPv6.
+        Err(_) if address.ip().is_unspecified() && address.is_ipv6() => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    };
+    bound.with_context(|| {
+        format!("cannot listen on {address} (is another server there? --listen names another address, port 0 any free one)")
+    })
+}
+
+fn names(config: &Config, address: SocketAddr) -> Names {
+    let mut sans = config.tls.sans.clone();
+    sans.extend(host_name());
+    if !address.ip().is_unspecified() {
+        sans.push(San::Ip(address.ip()));
+    }
+    let server_url = match &config.advertise_url {
+        Some(url) => {
+            sans.push(url.host().clone());
+            url.as_str().to_owned()
+        }
+        // A server that listens on one address only is found nowhere else.
+        None if address.ip().is_unspecified() || address.ip().is_loopback() && address.is_ipv4() => {
+            format!("https://127.0.0.1:{}", address.port())
+        }
+        None => format!("https://{address}"),
+    };
+    Names { sans, server_url }
+}
+
+fn host_name() -> Option<San> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .or_else(|| std::env::var("HOSTNAME").ok())?;
+    name.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests;

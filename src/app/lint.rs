@@ -1,0 +1,131 @@
+//! What `kubridge lint` does: reads a schema, and says what would be served or every fault.
+
+use std::{fmt::Write as _, path::PathBuf, sync::Arc};
+
+use anyhow::Context as _;
+use kubridge_bridge::model::{Api, Fault, Resource, Rules, Schema};
+
+use super::backend_ca;
+use crate::{
+    config::{BackendUrl, OwnCertificate},
+    pki::ClientCertificate,
+    upstream::{self, Backend, Endpoint, FetchedSchema, Options, TlsOptions},
+};
+
+/// Where the schema is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LintSource {
+    /// A file with a `google.protobuf.FileDescriptorSet`.
+    DescriptorSet(PathBuf),
+    /// A backend: its Schema service, else its reflection.
+    Backend(BackendUrl, LintTls),
+}
+
+/// What a `grpcs://` backend is verified against and shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LintTls {
+    /// The CAs that may have signed the backend's certificate, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate, if the backend asks for one.
+    pub client: Option<OwnCertificate>,
+}
+
+/// What the lint found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LintReport {
+    /// For people: what would be served and what should be better, or every fault with its place and its mend.
+    pub text: String,
+    /// Whether the schema would be served.
+    pub passed: bool,
+}
+
+/// Reads the schema and judges it. An error: it could not be read at all.
+pub async fn lint(source: LintSource) -> anyhow::Result<LintReport> {
+    let fetched = match source {
+        LintSource::DescriptorSet(file) => upstream::read_file(&file).await?,
+        LintSource::Backend(url, tls) => {
+            let endpoint = Endpoint::parse(&url.to_string())?;
+            let mut options = TlsOptions { ca: backend_ca(tls.ca_file.as_deref())?, ..TlsOptions::default() };
+            if let Some(own) = &tls.client {
+                options.identity = Some(Arc::new(ClientCertificate::given(own)?));
+            }
+            let backend = Backend::new(endpoint, &options, Options::default())?;
+            let fetched = upstream::fetch(&backend, None, "").await;
+            fetched
+                .with_context(|| format!("no schema from {url}"))?
+                .context("the backend gives no schema")?
+        }
+    };
+    Ok(judge(&fetched))
+}
+
+fn judge(fetched: &FetchedSchema) -> LintReport {
+    match Schema::from_descriptor_set(&fetched.bytes, Rules::default()) {
+        Ok(schema) => LintReport { text: served(&schema, fetched), passed: true },
+        Err(faults) => LintReport { text: refused(&faults), passed: false },
+    }
+}
+
+fn served(schema: &Schema, fetched: &FetchedSchema) -> String {
+    let mut text = format!("The schema (read from {}) would be served:\n", fetched.source);
+    for api in &schema.apis {
+        describe(api, &mut text);
+    }
+    if !schema.advice.is_empty() {
+        text.push_str("\nIt could be better:\n");
+        list(&schema.advice, &mut text);
+    }
+    text
+}
+
+fn describe(api: &Api, text: &mut String) {
+    for resource in &api.resources {
+        let scope = if resource.namespaced { "namespaced" } else { "cluster-scoped" };
+        let _ = write!(
+            text,
+            "\n{} {} (kind {}, {scope})\n  verbs: {}\n",
+            resource.api_version(),
+            resource.plural,
+            resource.kind,
+            resource.verbs().join(" "),
+        );
+        bound(resource, text);
+        if resource.status_subresource {
+            text.push_str("  subresource status\n");
+        }
+        for action in &resource.actions {
+            let _ = writeln!(text, "  subresource {}", action.name);
+        }
+    }
+}
+
+/// Which method does what.
+fn bound(resource: &Resource, text: &mut String) {
+    let methods = &resource.methods;
+    let all = [
+        ("get", &methods.get),
+        ("list", &methods.list),
+        ("watch", &methods.watch),
+        ("create", &methods.create),
+        ("update", &methods.update),
+        ("update status", &methods.update_status),
+        ("delete", &methods.delete),
+        ("deletecollection", &methods.delete_collection),
+    ];
+    for (verb, method) in all.into_iter().filter_map(|(verb, method)| Some((verb, method.as_ref()?))) {
+        let _ = writeln!(text, "    {verb:<17} {}", method.path);
+    }
+}
+
+fn refused(faults: &[Fault]) -> String {
+    let count = faults.len();
+    let mut text = format!("The schema has {count} fault{}:\n", if count == 1 { "" } else { "s" });
+    list(faults, &mut text);
+    text
+}
+
+fn list(faults: &[Fault], text: &mut String) {
+    for fault in faults {
+        let _ = writeln!(text, "- {fault}");
+    }
+}
