@@ -1,0 +1,11 @@
+//! The whole program and a real backend, over real sockets. One binary: it links once.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs, unreachable_pub)]
+
+mod backends;
+mod faults;
+mod kubectl;
+mod process;
+mod rest;
+mod support;
+mod tls;

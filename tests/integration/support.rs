@@ -1,0 +1,17 @@
+//! What the tests share.
+
+mod certificates;
+mod client;
+mod hostile;
+mod inspector;
+mod kubectl;
+mod relay;
+mod stack;
+
+pub use certificates::Ca;
+pub use client::Client;
+pub use hostile::Hostile;
+pub use inspector::{Inspector, NO_TOKEN};
+pub use kubectl::Kubectl;
+pub use relay::Relay;
+pub use stack::{Options, Stack, Watch, machine};

@@ -1,0 +1,238 @@
+//! The aggregator and the inventory in this process, each on a port of its own, with a relay between them.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::{Duration, Instant, SystemTime},
+};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::{Bytes, BytesMut};
+use futures::{StreamExt as _, stream::BoxStream};
+use http::Method;
+use kubridge::{
+    config::Tls,
+    data_dir::DataDir,
+    pki::{Names, Pki},
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{Ca, Client, Kubectl, NO_TOKEN, Relay};
+
+/// How a stack differs from the usual one.
+#[derive(Default)]
+pub struct Options {
+    /// The inventory makes its first machine, the host.
+    pub seed: bool,
+    /// How many changes the inventory remembers.
+    pub log_limit: Option<u64>,
+    /// Users with tokens: Kubernetes' CSV.
+    pub tokens: String,
+    /// Another backend than the inventory.
+    pub backend: Option<SocketAddr>,
+    /// The inventory speaks mutual TLS: this CA signed its certificate, and it lets in Kubridge's clients only.
+    pub tls: Option<Ca>,
+    /// Nobody listens where the backend should be, and it is not given as --backend.
+    pub backend_down: bool,
+    /// More arguments of `kubridge serve`.
+    pub args: Vec<String>,
+}
+
+/// See the module.
+pub struct Stack {
+    /// Speaks as the administrator.
+    pub client: Client,
+    /// Between the aggregator and the backend.
+    pub relay: Relay,
+    base: String,
+    ca: Vec<u8>,
+    dir: TempDir,
+    inventory: Option<inventory::Running>,
+    kubridge: Option<kubridge::cli::Running>,
+}
+
+impl Stack {
+    pub async fn start() -> Self {
+        Self::with(Options::default()).await
+    }
+
+    pub async fn with(options: Options) -> Self {
+        let dir = TempDir::new().unwrap();
+        let data_dir = dir.path().join("data");
+        let tls = options.tls.as_ref().map(|ca| ca.backend(&kubridge_ca(&data_dir)));
+        let (inventory, target) = match options.backend {
+            Some(addr) => (None, addr),
+            None => {
+                let running = inventory::Server::start(inventory::Options {
+                    listen: ([127, 0, 0, 1], 0).into(),
+                    database: dir.path().join("inventory.db"),
+                    first_machine: options.seed,
+                    log_limit: options.log_limit.unwrap_or(100_000),
+                    tls,
+                    ..inventory::Options::default()
+                })
+                .await
+                .unwrap();
+                let addr = running.addr;
+                (Some(running), addr)
+            }
+        };
+        let relay = Relay::start(target).await;
+        let mut args = vec![
+            "kubridge".to_owned(),
+            "serve".into(),
+            "--listen=127.0.0.1:0".into(),
+            format!("--data-dir={}", data_dir.display()),
+        ];
+        match &options.tls {
+            _ if options.backend_down => relay.kill().await,
+            None => args.push(format!("--backend=grpc://{}", relay.addr())),
+            Some(ca) => {
+                let file = dir.path().join("backend-ca.pem");
+                fs::write(&file, ca.pem()).unwrap();
+                args.push(format!("--backend=grpcs://{}", relay.addr()));
+                args.push(format!("--backend-ca-file={}", file.display()));
+            }
+        }
+        if !options.tokens.is_empty() {
+            let file = dir.path().join("tokens.csv");
+            fs::write(&file, &options.tokens).unwrap();
+            args.push(format!("--token-auth-file={}", file.display()));
+        }
+        args.extend(options.args);
+        let kubridge = kubridge::cli::start(&args).await.unwrap();
+        let kubeconfig = fs::read_to_string(data_dir.join("admin.kubeconfig")).unwrap();
+        let field = |name: &str| {
+            let line = kubeconfig.lines().find_map(|l| l.trim().strip_prefix(&format!("{name}: "))).unwrap();
+            BASE64_STANDARD.decode(line.trim().trim_matches('"')).unwrap()
+        };
+        let ca = field("certificate-authority-data");
+        let identity = [field("client-key-data"), field("client-certificate-data")].concat();
+        let base = format!("https://127.0.0.1:{}", kubridge.address().port());
+        let client = Client::new(&base, &ca, Some(&identity));
+        let stack = Self { client, relay, base, ca, dir, inventory, kubridge: Some(kubridge) };
+        if !options.backend_down {
+            stack.until(|stack| stack.serves("/apis/inventory.example.com/v1")).await;
+        }
+        stack
+    }
+
+    /// Stops the aggregator in order, as SIGTERM would.
+    pub async fn stop(&mut self) {
+        self.kubridge.take().expect("it runs").stop().await.unwrap();
+    }
+
+    /// Stops the inventory in order, and starts it again over the same database, on the same port.
+    pub async fn restart_backend(&mut self) {
+        let running = self.inventory.take().expect("it runs");
+        let listen = running.addr;
+        running.stop().await;
+        let options = inventory::Options {
+            listen,
+            database: self.dir.path().join("inventory.db"),
+            first_machine: false,
+            ..inventory::Options::default()
+        };
+        self.inventory = Some(inventory::Server::start(options).await.unwrap());
+    }
+
+    /// Whether something is there.
+    pub async fn serves(&self, path: &str) -> bool {
+        self.client.get(path).await.status == 200
+    }
+
+    /// The `Available` condition of an APIService: status, reason, message.
+    pub async fn available(&self, name: &str) -> [String; 3] {
+        let path = format!("/apis/apiregistration.k8s.io/v1/apiservices/{name}");
+        let service = self.client.get(&path).await.json();
+        let condition = &service["status"]["conditions"][0];
+        ["status", "reason", "message"].map(|field| condition[field].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Waits until something is so; fails after fifteen seconds.
+    pub async fn until<'a, F: Future<Output = bool>>(&'a self, mut so: impl FnMut(&'a Self) -> F) {
+        let begin = Instant::now();
+        while !so(self).await {
+            assert!(begin.elapsed() < Duration::from_secs(15), "it does not come");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Where the aggregator looks for the backend: the relay.
+    pub fn backend_addr(&self) -> SocketAddr {
+        self.relay.addr()
+    }
+
+    /// A file of the data directory.
+    pub fn data(&self, name: &str) -> PathBuf {
+        self.dir.path().join("data").join(name)
+    }
+
+    /// A client without a name.
+    pub fn anonymous(&self) -> Client {
+        Client::new(&self.base, &self.ca, None)
+    }
+
+    /// `DATA_DIR/admin.kubeconfig`.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.dir.path().join("data/admin.kubeconfig")
+    }
+
+    /// The administrator's kubectl.
+    pub async fn kubectl(&self) -> Kubectl {
+        Kubectl::new(self.client.clone(), NO_TOKEN).await
+    }
+
+    /// The kubectl of somebody with a bearer token.
+    pub async fn kubectl_with_token(&self, token: &str) -> Kubectl {
+        Kubectl::new(self.anonymous(), token).await
+    }
+
+    /// Opens a watch; fails unless it is answered with 200.
+    pub async fn watch(&self, path: &str) -> Watch {
+        let response = self.client.request(Method::GET, path).send().await.unwrap();
+        assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
+        Watch { stream: response.bytes_stream().boxed(), buffer: BytesMut::new() }
+    }
+}
+
+/// The CA of a data directory, made as its first start makes it.
+fn kubridge_ca(data_dir: &Path) -> String {
+    let held = DataDir::open(data_dir).unwrap();
+    let names = Names { sans: Vec::new(), server_url: "https://127.0.0.1".into() };
+    Pki::open(&held, &Tls::default(), names, SystemTime::now()).unwrap();
+    fs::read_to_string(data_dir.join("pki/ca.crt")).unwrap()
+}
+
+/// A watch under way.
+pub struct Watch {
+    stream: BoxStream<'static, reqwest::Result<Bytes>>,
+    buffer: BytesMut,
+}
+
+impl Watch {
+    /// The next event; nothing when the watch has ended cleanly.
+    pub async fn next(&mut self) -> Option<Value> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|b| *b == b'\n') {
+                let line = self.buffer.split_to(end + 1);
+                return Some(serde_json::from_slice(&line).unwrap());
+            }
+            let chunk = tokio::time::timeout(Duration::from_secs(30), self.stream.next())
+                .await
+                .expect("an event comes in time")?;
+            self.buffer.extend_from_slice(&chunk.unwrap());
+        }
+    }
+}
+
+/// A valid machine.
+pub fn machine(name: &str) -> Value {
+    json!({
+        "apiVersion": "inventory.example.com/v1", "kind": "Machine",
+        "metadata": {"name": name},
+        "spec": {"serial": format!("S-{name}"), "rack": "r1", "cpus": 4, "memory": "8Gi"},
+    })
+}
