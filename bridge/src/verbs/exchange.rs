@@ -13,7 +13,7 @@ use super::{
     list::Chunks,
 };
 use crate::{
-    caller::{Call, CallError, Caller, Class},
+    caller::{Call, CallError, Caller, Class, Code},
     env::Env,
     envelope,
     model::{Method, Resource, Source},
@@ -161,7 +161,7 @@ impl<C: Caller, E: Env> Exchange<C, E> {
     /// Reads the object that the URL names.
     pub(super) async fn fetch(&self, options: &GetOptions) -> Result<Bytes, ApiError> {
         match (&self.resource.methods.get, &self.resource.methods.list) {
-            (Some(method), _) => {
+            (Some(method), list) => {
                 let values = Values {
                     namespace: self.namespace(),
                     name: self.name(),
@@ -170,7 +170,11 @@ impl<C: Caller, E: Env> Exchange<C, E> {
                 };
                 match self.unary(method, &values, Class::Read).await {
                     Ok(object) => self.is_asked_for(object),
-                    Err(error) => Err(self.call_error(&error, get_verb(options), self.name(), method)),
+                    Err(error) => match list {
+                        // Declared and not written yet: made as where it is not declared.
+                        Some(list) if is_unimplemented(&error) => self.find(&Arc::clone(list), options).await,
+                        _ => Err(self.call_error(&error, get_verb(options), self.name(), method)),
+                    },
                 }
             }
             (None, Some(method)) => self.find(&Arc::clone(method), options).await,
@@ -268,4 +272,8 @@ pub(super) fn call_error(
 pub(super) fn wire_error(resource: &Resource, error: &WireError) -> ApiError {
     let log = format!("{}: the backend's message: {error}", resource.message.full_name());
     ApiError::internal(log).with_schema_suspect()
+}
+
+fn is_unimplemented(error: &CallError) -> bool {
+    matches!(error, CallError::Status(status) if status.code == Code::Unimplemented)
 }

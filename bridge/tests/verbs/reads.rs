@@ -55,6 +55,20 @@ async fn get_is_made_from_list_where_the_backend_has_no_get() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn get_is_made_from_list_where_the_backend_has_not_implemented_it() {
+    let client = robots();
+    client.robot("a", "").await;
+    client.fake.fail("GetRobot", Code::Unimplemented, "");
+    let answer = client.get(&format!("{ROBOTS}/a")).await;
+    assert_eq!((answer.code, answer.json()["metadata"]["name"].as_str()), (200, Some("a")));
+    client.fake.fail("GetRobot", Code::Unimplemented, "");
+    assert_eq!(client.get(&format!("{ROBOTS}/b")).await.code, 404);
+    client.fake.fail("CreateRobot", Code::Unimplemented, "");
+    let body = r#"{"metadata":{"name":"c"},"spec":{}}"#;
+    assert_eq!(client.post(ROBOTS, body).await.code, 405, "what cannot be made is 405");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_cannot_be_made_is_405() {
     let docks = client("docks");
     let base = "/apis/fleet.example.com/v1/docks";
@@ -93,8 +107,6 @@ async fn what_the_backend_says_is_told_and_what_it_leaks_is_not() {
     let answer = client.get(&get).await;
     assert_eq!(answer.code, 500);
     assert!(!answer.text().contains("db.go"), "{}", answer.text());
-    client.fake.fail("GetRobot", Code::Unimplemented, "");
-    assert_eq!(client.get(&get).await.code, 405);
     client.fake.fail("GetRobot", Code::PermissionDenied, "not yours");
     let answer = client.get(&get).await;
     assert_eq!((answer.code, message(&answer).ends_with("not yours")), (403, true));
