@@ -1,5 +1,6 @@
 //! What others say that they serve: aggregated discovery, a legacy APIResourceList, our own copy on disk. All of it
-//! may be anything: it is limited in size (and by serde_json in nesting), is UTF-8, and never a panic.
+//! may be anything: it is limited in size, is UTF-8, and never a panic (what is skipped needs no stack, however deep it
+//! is nested; what is read has a type).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -20,7 +21,7 @@ pub enum DocumentFault {
     /// The bytes are no text.
     #[error("the discovery document is not UTF-8")]
     NotUtf8,
-    /// No JSON, nested too deep, a field of a wrong type, or one missing.
+    /// No JSON, a field of a wrong type, or one missing.
     #[error("the discovery document cannot be read: {0}")]
     Json(#[from] serde_json::Error),
     /// Something else than was asked for.
