@@ -2,8 +2,10 @@
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
+mod kubeconfig;
 mod parse;
 
+pub use kubeconfig::{Kubeconfig, KubeconfigError, Token};
 pub use parse::{AdvertiseUrl, BackendUrl, ParseFault, San, listen_address, parse_duration};
 
 use crate::telemetry::LogFormat;

@@ -12,7 +12,7 @@
 //! | 5 | [`discovery`], [`openapi`], [`authn`], [`authz`] | cached documents; who asks; whether they may |
 //! | 4 | [`availability`] | the state of each backend: a pure state machine and a thin loop |
 //! | 3 | [`upstream`] | connections to backends: the only gRPC client |
-//! | 2 | [`registry`], [`pki`] | APIServices in the embedded store; publishes immutable snapshots \| keys and certificates |
+//! | 2 | [`registry`], [`pki`], [`last_known_good`] | APIServices in the embedded store; publishes immutable snapshots \| keys and certificates \| what backends last said, on disk |
 //! | 1 | [`config`] | what is true |
 //! | 0 | [`telemetry`], [`lifecycle`], [`data_dir`], [`body`] | logging; stopping; safe files; body types |
 
@@ -25,6 +25,7 @@ pub mod cli;
 pub mod config;
 pub mod data_dir;
 pub mod discovery;
+pub mod last_known_good;
 pub mod lifecycle;
 pub mod openapi;
 pub mod pki;

@@ -40,7 +40,7 @@ pub use options::Options;
 pub use pool::ConnectionState;
 pub use schema::{FetchError, FetchedSchema, MAX_SCHEMA, SchemaSource, fetch, read_file};
 pub use status::details;
-pub use watcher::{Rejected, SchemaHandle, SchemaPace, SchemaState, SchemaWatcher};
+pub use watcher::{KeepSchema, Rejected, SchemaHandle, SchemaPace, SchemaState, SchemaWatcher};
 
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ use std::{
 const LADDER: [&[&str]; 10] = [
     &["telemetry", "lifecycle", "data_dir", "body"],
     &["config"],
-    &["registry", "pki"],
+    &["registry", "pki", "last_known_good"],
     &["upstream"],
     &["availability"],
     &["discovery", "openapi", "authn", "authz"],

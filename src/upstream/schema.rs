@@ -33,6 +33,8 @@ pub enum SchemaSource {
     ReflectionV1Alpha,
     /// A descriptor-set file.
     File(PathBuf),
+    /// What an earlier process kept: the backend has not been asked yet.
+    Kept,
 }
 
 impl fmt::Display for SchemaSource {
@@ -42,6 +44,7 @@ impl fmt::Display for SchemaSource {
             Self::ReflectionV1 => f.write_str("grpc.reflection.v1"),
             Self::ReflectionV1Alpha => f.write_str("grpc.reflection.v1alpha"),
             Self::File(path) => write!(f, "{}", path.display()),
+            Self::Kept => f.write_str("the last known good schema"),
         }
     }
 }

@@ -17,6 +17,11 @@ use super::{
     backend::Backend,
     schema::{FetchError, FetchedSchema, SchemaSource, fetch},
 };
+use crate::last_known_good::{Entry, LastKnownGood};
+
+/// The parts of a kept schema.
+const DESCRIPTORS: &str = "descriptors";
+const ETAG: &str = "etag";
 
 /// Why a schema that was read is not used: every fault, each with its mend.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +41,8 @@ pub struct SchemaState<T> {
     pub last_error: Option<FetchError>,
     /// Why the schema that the backend has now is not used.
     pub rejected: Option<Arc<Rejected>>,
-    /// When it was last read, or found unchanged.
-    pub checked_at: Option<SystemTime>,
+    /// When the backend last said that [`Self::current`] is what it serves; before this process began, too.
+    pub confirmed_at: Option<SystemTime>,
 }
 
 impl<T> Clone for SchemaState<T> {
@@ -47,14 +52,14 @@ impl<T> Clone for SchemaState<T> {
             source: self.source.clone(),
             last_error: self.last_error.clone(),
             rejected: self.rejected.clone(),
-            checked_at: self.checked_at,
+            confirmed_at: self.confirmed_at,
         }
     }
 }
 
 impl<T> Default for SchemaState<T> {
     fn default() -> Self {
-        Self { current: None, source: None, last_error: None, rejected: None, checked_at: None }
+        Self { current: None, source: None, last_error: None, rejected: None, confirmed_at: None }
     }
 }
 
@@ -107,12 +112,22 @@ impl<T> Clone for SchemaHandle<T> {
     }
 }
 
-type Compile<T> = Box<dyn Fn(&FetchedSchema) -> Result<Arc<T>, Rejected> + Send + Sync>;
+type Compile<T> = Arc<dyn Fn(&FetchedSchema) -> Result<Arc<T>, Rejected> + Send + Sync>;
+
+/// Where a schema that was accepted is kept.
+#[derive(Debug, Clone)]
+pub struct KeepSchema {
+    /// The files.
+    pub store: LastKnownGood,
+    /// The backend's name there.
+    pub subject: String,
+}
 
 /// Reads a backend's schema at the start, when the backend comes back, on suspicion, and every few minutes.
 pub struct SchemaWatcher<T> {
     backend: Backend,
     file: Option<PathBuf>,
+    keep: Option<KeepSchema>,
     compile: Compile<T>,
     pace: SchemaPace,
     state: watch::Sender<SchemaState<T>>,
@@ -133,20 +148,50 @@ impl<T> fmt::Debug for SchemaWatcher<T> {
 
 impl<T: Send + Sync + 'static> SchemaWatcher<T> {
     /// A watcher, to be run, and its handle. `compile` turns descriptors into what is published.
+    /// What `keep` has from an earlier process is read by [`Self::restore`]; a `file` needs no keeping.
     pub fn new(
         backend: Backend,
         file: Option<PathBuf>,
+        keep: Option<KeepSchema>,
         pace: SchemaPace,
         compile: impl Fn(&FetchedSchema) -> Result<Arc<T>, Rejected> + Send + Sync + 'static,
     ) -> (Self, SchemaHandle<T>) {
         let state = watch::Sender::new(SchemaState::default());
         let suspicion = Arc::new(Notify::new());
         let handle = SchemaHandle { state: state.subscribe(), suspicion: Arc::clone(&suspicion) };
-        let compile = Box::new(compile);
-        (
-            Self { backend, file, compile, pace, state, suspicion, seen: Vec::new(), etag: String::new() },
-            handle,
-        )
+        let keep = keep.filter(|_| file.is_none());
+        let compile: Compile<T> = Arc::new(compile);
+        let (seen, etag) = (Vec::new(), String::new());
+        (Self { backend, file, keep, compile, pace, state, suspicion, seen, etag }, handle)
+    }
+
+    /// Takes up the schema that was last good, before the backend is asked: it may be down.
+    pub async fn restore(mut self) -> Self {
+        let Some(keep) = self.keep.clone() else { return self };
+        let compile = Arc::clone(&self.compile);
+        let restored = tokio::task::spawn_blocking(move || {
+            let mut kept = keep.store.read(&keep.subject)?;
+            let bytes = kept.entry.parts.remove(DESCRIPTORS)?;
+            let etag = kept.entry.parts.remove(ETAG).and_then(|etag| String::from_utf8(etag).ok());
+            let schema = FetchedSchema { bytes, source: SchemaSource::Kept, etag: etag.unwrap_or_default() };
+            match compile(&schema) {
+                Ok(compiled) => Some((schema, compiled, kept.confirmed_at)),
+                Err(rejected) => {
+                    // An earlier version accepted it; the backend will be asked.
+                    tracing::warn!(subject = %keep.subject, faults = %rejected.faults.join("; "), "a kept schema is not usable");
+                    None
+                }
+            }
+        });
+        if let Ok(Some((schema, compiled, confirmed_at))) = restored.await {
+            self.state.send_modify(|state| {
+                state.current = Some(compiled);
+                state.source = Some(schema.source);
+                state.confirmed_at = Some(confirmed_at);
+            });
+            (self.seen, self.etag) = (schema.bytes, schema.etag);
+        }
+        self
     }
 
     /// Runs until `cancel`.
@@ -179,7 +224,7 @@ impl<T: Send + Sync + 'static> SchemaWatcher<T> {
     /// Reads and publishes; whether it could be read.
     async fn read(&mut self) -> bool {
         let fetched = fetch(&self.backend, self.file.as_deref(), &self.etag).await;
-        let checked_at = Some(SystemTime::now());
+        let confirmed_at = Some(SystemTime::now());
         match fetched {
             Err(error) => {
                 let text = error.to_string();
@@ -198,12 +243,15 @@ impl<T: Send + Sync + 'static> SchemaWatcher<T> {
                 self.etag.clone_from(&schema.etag);
                 let source = schema.source.clone();
                 let compiled = (self.compile)(&schema);
+                if compiled.is_ok() {
+                    self.keep(schema).await;
+                }
                 self.state.send_modify(|state| {
-                    state.checked_at = checked_at;
                     state.last_error = None;
                     match compiled {
                         Ok(compiled) => {
                             tracing::info!(backend = %self.backend.endpoint(), %source, "schema read");
+                            state.confirmed_at = confirmed_at;
                             state.current = Some(compiled);
                             state.source = Some(source);
                             state.rejected = None;
@@ -217,16 +265,47 @@ impl<T: Send + Sync + 'static> SchemaWatcher<T> {
                 });
             }
             Ok(unchanged) => {
+                let mut source = SchemaSource::Service;
                 if let Some(schema) = unchanged {
                     self.etag = schema.etag;
+                    source = schema.source;
+                }
+                let good = self.state.borrow().rejected.is_none();
+                if good {
+                    self.confirm().await;
                 }
                 self.state.send_if_modified(|state| {
-                    state.checked_at = checked_at;
-                    state.last_error.take().is_some()
+                    if good {
+                        state.confirmed_at = confirmed_at;
+                    }
+                    // Kept since before; from now on it is the backend's own word.
+                    let was_kept = state.source == Some(SchemaSource::Kept);
+                    if was_kept {
+                        state.source = Some(source);
+                    }
+                    state.last_error.take().is_some() || was_kept
                 });
             }
         }
         true
+    }
+
+    /// Writes an accepted schema to the disk. One that cannot be written is served all the same.
+    async fn keep(&self, schema: FetchedSchema) {
+        let Some(keep) = self.keep.clone() else { return };
+        let written = tokio::task::spawn_blocking(move || {
+            let parts = [(DESCRIPTORS.to_owned(), schema.bytes), (ETAG.to_owned(), schema.etag.into_bytes())];
+            keep.store.write(&keep.subject, &Entry { parts: parts.into() })
+        });
+        if let Ok(Err(error)) = written.await {
+            tracing::error!(backend = %self.backend.endpoint(), %error, "the schema is not kept for a restart");
+        }
+    }
+
+    async fn confirm(&self) {
+        let Some(keep) = self.keep.clone() else { return };
+        let confirmed = move || keep.store.confirm(&keep.subject, SystemTime::now());
+        let _ = tokio::task::spawn_blocking(confirmed).await;
     }
 
     fn pause(&self, failures: u32) -> Duration {

@@ -144,7 +144,8 @@ impl Backends {
             Err(error) => return Entry::Unusable { flaw: Flaw::of(&error), why: error.to_string() },
         };
         let file = self.descriptor_sets.get(&key.url).cloned();
-        let (watcher, schema) = SchemaWatcher::new(backend.clone(), file, SchemaPace::default(), compile);
+        let (watcher, schema) =
+            SchemaWatcher::new(backend.clone(), file, None, SchemaPace::default(), compile);
         let cancel = CancellationToken::new();
         backend.connect();
         self.tasks.spawn(watcher.run(cancel.clone()));

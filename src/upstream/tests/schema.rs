@@ -21,11 +21,12 @@ use tonic::transport::{Server, server::TcpIncoming};
 
 use super::{
     super::{
-        FetchError, FetchedSchema, Rejected, SchemaHandle, SchemaPace, SchemaSource, SchemaState,
+        FetchError, FetchedSchema, KeepSchema, Rejected, SchemaHandle, SchemaPace, SchemaSource, SchemaState,
         SchemaWatcher, fetch,
     },
     support::{Exchange, backend, options, serve},
 };
+use crate::last_known_good::LastKnownGood;
 
 /// `a.proto` with a service imports `b.proto`, which imports a file that the server does not give.
 fn builder(missing: &str) -> tonic_reflection::server::Builder<'static> {
@@ -150,7 +151,7 @@ fn watcher(address: SocketAddr) -> (SchemaHandle<usize>, CancellationToken) {
         every: Duration::from_secs(300),
         ..SchemaPace::default()
     };
-    let (watcher, handle) = SchemaWatcher::new(backend(address, options()), None, pace, compile);
+    let (watcher, handle) = SchemaWatcher::new(backend(address, options()), None, None, pace, compile);
     let cancel = CancellationToken::new();
     tokio::spawn(watcher.run(cancel.clone()));
     (handle, cancel)
@@ -203,7 +204,7 @@ async fn suspicion_is_rate_limited() {
     let asked = Arc::new(AtomicUsize::new(0));
     let address = schema_server(shared(b"good", "e1"), Arc::clone(&asked)).await;
     let pace = SchemaPace { suspect: Duration::from_secs(60), ..SchemaPace::default() };
-    let (watcher, handle) = SchemaWatcher::new(backend(address, options()), None, pace, compile);
+    let (watcher, handle) = SchemaWatcher::new(backend(address, options()), None, None, pace, compile);
     let cancel = CancellationToken::new();
     let run = tokio::spawn(watcher.run(cancel.clone()));
     until(&handle, |state| state.current.is_some()).await;
@@ -245,4 +246,42 @@ async fn the_schema_is_read_when_the_backend_appears_and_when_it_returns() {
         until(&handle, |state| state.current.as_deref() == Some(&length) && state.last_error.is_none()).await;
         served.abort();
     }
+}
+
+#[tokio::test]
+async fn the_last_good_schema_outlives_the_process() {
+    let temp = tempfile::tempdir().unwrap();
+    let keep =
+        KeepSchema { store: LastKnownGood::open(temp.path()).unwrap(), subject: "grpc://fleet:1".to_owned() };
+    let schema = shared(b"good", "e1");
+    let address = schema_server(Arc::clone(&schema), Arc::default()).await;
+    let start = |address, keep: &KeepSchema| {
+        let pace = SchemaPace { suspect: Duration::from_millis(10), ..SchemaPace::default() };
+        let keep = Some(keep.clone());
+        let (watcher, handle) = SchemaWatcher::new(backend(address, options()), None, keep, pace, compile);
+        let cancel = CancellationToken::new();
+        let run = async move { watcher.restore().await.run(cancel).await };
+        (tokio::spawn(run), handle)
+    };
+    let (first, handle) = start(address, &keep);
+    let known = until(&handle, |state| state.current.is_some()).await;
+    assert_eq!(known.source, Some(SchemaSource::Service));
+    // What is not accepted is not kept.
+    *schema.lock().unwrap() = (b"bad".to_vec(), "e2".to_owned());
+    handle.suspect();
+    until(&handle, |state| state.rejected.is_some()).await;
+    first.abort();
+
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (second, handle) = start(nobody, &keep);
+    let restored = until(&handle, |state| state.last_error.is_some()).await;
+    assert_eq!((restored.current.as_deref(), restored.source), (Some(&4), Some(SchemaSource::Kept)));
+    assert!(restored.confirmed_at.is_some());
+    second.abort();
+
+    // The backend's own word, even where it is the same.
+    *schema.lock().unwrap() = (b"good".to_vec(), "e1".to_owned());
+    let (third, handle) = start(address, &keep);
+    until(&handle, |state| state.source == Some(SchemaSource::Service)).await;
+    third.abort();
 }
