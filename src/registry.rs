@@ -1,7 +1,7 @@
 //! APIServices: the only registration there is. Objects in an embedded store, published as immutable snapshots.
 //!
 //! Three kinds of writers: clients (through the verbs and [`LocalCaller`]), the conveniences `--manifests` and
-//! `--backend` ([`Registry::apply`]), and higher rooms that report ([`Registry::set_condition`]).
+//! `--backend` ([`Registry::apply`]), and higher rooms that report ([`Registry::set_conditions`]).
 
 use std::{fmt, path::Path, sync::Arc};
 
@@ -31,7 +31,7 @@ pub use manifests::Manifests;
 pub use owned::{AUTOMANAGED, Applied, MANIFEST, Owner, claims};
 pub use snapshot::{Claim, Snapshot};
 pub use store::{OpenError, StoreError};
-pub use target::{BACKEND, BACKEND_CA, PROTOCOL, Target, ca_bundle, check_backend_url, target};
+pub use target::{BACKEND, BACKEND_CA, PROTOCOL, Protocol, Target, ca_bundle, check_backend_url, target};
 
 use local_caller::{LocalKind, now};
 use proto::apiregistration::{ApiService, ApiServiceCondition};
@@ -126,29 +126,30 @@ impl Registry {
         }
     }
 
-    /// Writes a condition of an APIService: nothing where it says the same already, and `last_transition_time`
-    /// stays where only reason or message change. True if something was written; false also where there is no such
-    /// APIService (any more).
-    pub async fn set_condition(
+    /// Writes conditions of an APIService, all in one write, and nothing where they say the same already.
+    /// `last_transition_time` stays where only reason or message change; conditions of other types stay as they are.
+    /// True if something was written; false also where there is no such APIService (any more), or where `uid` is not
+    /// empty and the APIService is another one of the same name.
+    pub async fn set_conditions(
         &self,
         name: &str,
-        condition: ApiServiceCondition,
+        uid: &str,
+        conditions: Vec<ApiServiceCondition>,
     ) -> Result<bool, StoreError> {
+        let uid = uid.to_owned();
         let written = self.store.write(self.key(name), false, move |old| {
             let Some(old) = old else { return Ok(Change::Keep) };
-            let mut status = decode(&old.object)?.status.unwrap_or_default();
-            let at = status.conditions.iter().position(|present| present.r#type == condition.r#type);
-            let mut condition = condition;
-            let kept =
-                at.map(|at| &status.conditions[at]).filter(|present| present.status == condition.status);
-            condition.last_transition_time = match kept {
-                Some(present) => present.last_transition_time,
-                None => condition.last_transition_time.or_else(|| Some(now())),
-            };
-            match at {
-                Some(at) if status.conditions[at] == condition => return Ok(Change::Keep),
-                Some(at) => status.conditions[at] = condition,
-                None => status.conditions.push(condition),
+            let service = decode(&old.object)?;
+            if !uid.is_empty() && service.metadata.is_none_or(|metadata| metadata.uid != uid) {
+                return Ok(Change::Keep);
+            }
+            let mut status = service.status.unwrap_or_default();
+            let mut changed = false;
+            for condition in conditions {
+                changed |= put_condition(&mut status.conditions, condition);
+            }
+            if !changed {
+                return Ok(Change::Keep);
             }
             let mut object = wire::without(&old.object, |number| number == 3)?;
             wire::put_bytes(&mut object, 3, &status.encode_to_vec());
@@ -182,6 +183,23 @@ impl Registry {
     fn key(&self, name: &str) -> Key {
         Key { resource: self.resource.clone(), namespace: String::new(), name: name.into() }
     }
+}
+
+/// Whether it changed anything.
+fn put_condition(conditions: &mut Vec<ApiServiceCondition>, mut condition: ApiServiceCondition) -> bool {
+    let Some(present) = conditions.iter_mut().find(|present| present.r#type == condition.r#type) else {
+        condition.last_transition_time = condition.last_transition_time.or_else(|| Some(now()));
+        conditions.push(condition);
+        return true;
+    };
+    condition.last_transition_time = if present.status == condition.status {
+        present.last_transition_time
+    } else {
+        condition.last_transition_time.or_else(|| Some(now()))
+    };
+    let changed = *present != condition;
+    *present = condition;
+    changed
 }
 
 fn decode(object: &[u8]) -> Result<ApiService, StoreError> {

@@ -17,11 +17,14 @@ use tokio::sync::Notify;
 
 use crate::{
     authz::Authorizer,
-    availability::{self, Observation},
+    availability::{self, AVAILABLE, Cause, Documents, Flaw, Observation, Remote, Verdict},
     discovery::{Claimed, Discovery, Freshness},
     openapi::OpenApi,
     proxy::{Backend, Proxy, Route, Routes, Unserved},
-    registry::{self, Applied, Claim, Owner, Registry, Target, proto::apiregistration::ApiServiceCondition},
+    registry::{
+        self, Applied, Claim, Owner, Protocol, Registry, Target, proto::apiregistration::ApiServiceCondition,
+    },
+    upstream::FailureReason,
 };
 
 mod backends;
@@ -185,22 +188,25 @@ impl Aggregation {
                 document,
                 freshness: Freshness::Current,
             });
-            conditions.push((claim, availability::condition(&observation)));
+            conditions.push((claim, availability::conditions(&observation)));
         }
         self.described = described;
         // Routes first: what discovery shows can be asked for.
         self.published.proxy.publish(routes);
         self.published.openapi.publish(&documented);
         self.published.discovery.publish(&claimed);
-        for (claim, condition) in conditions {
-            let condition = ApiServiceCondition {
-                r#type: condition.r#type,
-                status: condition.status,
-                reason: condition.reason,
-                message: condition.message,
-                last_transition_time: None,
-            };
-            if let Err(error) = self.registry.set_condition(&claim.name, condition).await {
+        for (claim, conditions) in conditions {
+            let conditions = conditions
+                .into_iter()
+                .map(|condition| ApiServiceCondition {
+                    r#type: condition.r#type,
+                    status: condition.status,
+                    reason: condition.reason,
+                    message: condition.message,
+                    last_transition_time: None,
+                })
+                .collect();
+            if let Err(error) = self.registry.set_conditions(&claim.name, &claim.uid, conditions).await {
                 tracing::error!(api_service = claim.name, %error, "a condition could not be written");
             }
         }
@@ -209,14 +215,22 @@ impl Aggregation {
     /// What serves a claim, if anything can, and what is to be said about it.
     fn look(&self, claim: &Claim) -> (Option<(Arc<Api>, Backend)>, Observation) {
         match &claim.target {
-            Target::Local => match find(&self.own, claim) {
-                Some(api) => (Some((api, self.own_backend(claim))), Observation::Local),
-                None => (None, Observation::Unsupported),
-            },
-            Target::Https { .. } => (None, Observation::Unsupported),
-            Target::Grpc { url } => {
+            Target::Local => {
+                let served = find(&self.own, claim).map(|api| (api, self.own_backend(claim)));
+                (served, Observation::Local)
+            }
+            Target::UnknownProtocol { protocol } => {
+                (None, Observation::UnknownProtocol { protocol: protocol.clone() })
+            }
+            Target::Service { protocol: Protocol::Https, .. } => {
+                let url = claim.target.url().unwrap_or_default();
+                let why = "this version speaks to gRPC backends only".to_owned();
+                (None, Observation::Unusable { url, flaw: Flaw::Address, why })
+            }
+            Target::Grpc { .. } | Target::Service { .. } => {
+                let url = claim.target.url().unwrap_or_default();
                 let known = self.key(claim).map_or(Known::default(), |key| self.backends.known(&key));
-                let observation = known.observation(url, claim);
+                let observation = known.observation(&url, claim);
                 let served = known.schema.as_ref().and_then(|schema| find(schema, claim)).zip(known.backend);
                 (served, observation)
             }
@@ -229,8 +243,10 @@ impl Aggregation {
             Target::Grpc { url } if claim.ca_bundle.is_empty() && self.configured.contains(url) => {
                 Some(self.configured_key(url))
             }
-            Target::Grpc { url } => Some(Key { url: url.clone(), ca: claim.ca_bundle.clone() }),
-            Target::Local | Target::Https { .. } => None,
+            Target::Grpc { .. } | Target::Service { protocol: Protocol::Grpc | Protocol::Grpcs, .. } => {
+                claim.target.url().map(|url| Key { url, ca: claim.ca_bundle.clone() })
+            }
+            Target::Local | Target::Service { .. } | Target::UnknownProtocol { .. } => None,
         }
     }
 
@@ -257,16 +273,25 @@ fn declared(schema: &Schema) -> Vec<(String, String)> {
 
 fn unserved(claim: &Claim, observation: &Observation) -> Unserved {
     let reason = match observation {
-        Observation::Local | Observation::Unsupported => "is of a kind that this version does not serve",
-        Observation::Rejected { .. } => "has a schema with faults",
-        Observation::NotDeclared { .. } => "does not declare this group and version",
-        Observation::Unusable { .. } => "has an address or a CA that cannot be used",
-        Observation::Untrusted { .. } => "cannot be reached, because a certificate is not accepted",
-        Observation::Unknown { .. } | Observation::Disconnected { .. } | Observation::Serving { .. } => {
-            "has not been reached yet"
+        Observation::Local | Observation::UnknownProtocol { .. } => {
+            "is of a kind that this version does not serve"
         }
+        Observation::Unusable { .. } => "has an address or a CA that cannot be used",
+        Observation::Remote(Remote {
+            verdict: Verdict::Unavailable { cause: Cause::Connect(FailureReason::Tls), .. },
+            ..
+        }) => "cannot be reached, because a certificate is not accepted",
+        Observation::Remote(Remote { documents, .. }) => match documents {
+            Documents::Rejected { .. } => "has a schema with faults",
+            Documents::NotDeclared { .. } => "does not declare this group and version",
+            Documents::Pending | Documents::Missing { .. } | Documents::Known { .. } => {
+                "has not been reached yet"
+            }
+        },
     };
-    Unserved { api_service: claim.name.clone(), reason, log: availability::condition(observation).message }
+    let available = availability::conditions(observation).into_iter().find(|said| said.r#type == AVAILABLE);
+    let log = available.map(|condition| condition.message).unwrap_or_default();
+    Unserved { api_service: claim.name.clone(), reason, log }
 }
 
 fn log_applied(url: &str, name: &str, applied: &Applied) {

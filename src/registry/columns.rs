@@ -34,7 +34,7 @@ fn service_cell(object: &[u8]) -> String {
     }
     match target(&service) {
         Target::Grpc { url } => url,
-        Target::Local | Target::Https { .. } => "Local".into(),
+        Target::Local | Target::Service { .. } | Target::UnknownProtocol { .. } => "Local".into(),
     }
 }
 

@@ -1,12 +1,14 @@
 //! Who serves an APIService, as its spec and annotations say.
 
+use std::{fmt, str::FromStr};
+
 use http::Uri;
 
 use super::proto::apiregistration::ApiService;
 
 /// Annotation: where the gRPC backend is, `grpc://HOST:PORT` or `grpcs://HOST:PORT`.
 pub const BACKEND: &str = "kubridge.io/backend";
-/// Annotation: how `spec.service` is spoken to where [`BACKEND`] is absent, `grpc` or `https` (the default).
+/// Annotation: how `spec.service` is spoken to where [`BACKEND`] is absent: a [`Protocol`], `https` by default.
 pub const PROTOCOL: &str = "kubridge.io/protocol";
 /// Annotation: PEM, what the backend's certificate is verified against, where `spec.caBundle` is the
 /// kube-apiserver's trust in us.
@@ -15,15 +17,17 @@ pub const BACKEND_CA: &str = "kubridge.io/backend-ca";
 /// Who serves a group and version.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Target {
-    /// This process.
+    /// This process, or its delegate.
     Local,
-    /// A gRPC backend.
+    /// A gRPC backend at an address.
     Grpc {
         /// `grpc://HOST:PORT` or `grpcs://HOST:PORT`.
         url: String,
     },
-    /// A classic extension API server behind a Service.
-    Https {
+    /// A backend behind a Service. With TLS its certificate is for `NAME.NAMESPACE.svc`, wherever it is dialled.
+    Service {
+        /// How it is spoken to.
+        protocol: Protocol,
         /// The Service's namespace.
         namespace: String,
         /// The Service's name.
@@ -31,6 +35,72 @@ pub enum Target {
         /// The Service's port.
         port: i32,
     },
+    /// The annotation [`PROTOCOL`] says something else. Admission refuses it; what a cluster stores was not asked.
+    UnknownProtocol {
+        /// What it says.
+        protocol: String,
+    },
+}
+
+/// How a Service is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// gRPC in plain text.
+    Grpc,
+    /// gRPC over TLS.
+    Grpcs,
+    /// A classic extension API server: Kubernetes' REST protocol over TLS.
+    Https,
+}
+
+impl Protocol {
+    /// All of them, as the annotation [`PROTOCOL`] writes them.
+    pub const NAMES: [&str; 3] = ["grpc", "grpcs", "https"];
+
+    /// As the annotation [`PROTOCOL`] and URLs write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Grpc => Self::NAMES[0],
+            Self::Grpcs => Self::NAMES[1],
+            Self::Https => Self::NAMES[2],
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Protocol {
+    type Err = UnknownProtocol;
+
+    fn from_str(text: &str) -> Result<Self, UnknownProtocol> {
+        [Self::Grpc, Self::Grpcs, Self::Https]
+            .into_iter()
+            .find(|protocol| protocol.as_str() == text)
+            .ok_or(UnknownProtocol)
+    }
+}
+
+/// No [`Protocol`] has this name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be grpc, grpcs or https")]
+pub struct UnknownProtocol;
+
+impl Target {
+    /// Where it is, as conditions and the log name it: the URL of a gRPC backend, `https://NAME.NAMESPACE.svc:PORT` of
+    /// a Service. `None` for what is in this process or cannot be spoken to.
+    pub fn url(&self) -> Option<String> {
+        match self {
+            Self::Local | Self::UnknownProtocol { .. } => None,
+            Self::Grpc { url } => Some(url.clone()),
+            Self::Service { protocol, namespace, name, port } => {
+                Some(format!("{protocol}://{name}.{namespace}.svc:{port}"))
+            }
+        }
+    }
 }
 
 /// Who serves `service`.
@@ -43,11 +113,17 @@ pub fn target(service: &ApiService) -> Target {
     let Some(reference) = service.spec.as_ref().and_then(|spec| spec.service.as_ref()) else {
         return Target::Local;
     };
-    let port = reference.port.unwrap_or(443);
-    if annotation(PROTOCOL).is_some_and(|protocol| protocol == "grpc") {
-        return Target::Grpc { url: format!("grpc://{}.{}.svc:{port}", reference.name, reference.namespace) };
+    let protocol = match annotation(PROTOCOL).map(|text| (text, text.parse())) {
+        None => Protocol::Https,
+        Some((_, Ok(protocol))) => protocol,
+        Some((text, Err(UnknownProtocol))) => return Target::UnknownProtocol { protocol: text.clone() },
+    };
+    Target::Service {
+        protocol,
+        namespace: reference.namespace.clone(),
+        name: reference.name.clone(),
+        port: reference.port.unwrap_or(443),
     }
-    Target::Https { namespace: reference.namespace.clone(), name: reference.name.clone(), port }
 }
 
 /// What the backend's certificate is verified against, in PEM; empty: the system's authorities.

@@ -123,22 +123,31 @@ async fn a_condition_is_written_when_it_says_something_new() {
         last_transition_time: Some(Time { seconds, nanos: 0 }),
         ..condition(status, reason)
     };
-    assert!(registry.set_condition(name, at(100, "False", "Down")).await.unwrap());
-    assert!(!registry.set_condition(name, at(200, "False", "Down")).await.unwrap());
-    assert!(registry.set_condition(name, at(300, "False", "Slow")).await.unwrap());
+    assert!(registry.set_conditions(name, "", vec![at(100, "False", "Down")]).await.unwrap());
+    assert!(!registry.set_conditions(name, "", vec![at(200, "False", "Down")]).await.unwrap());
+    assert!(registry.set_conditions(name, "", vec![at(300, "False", "Slow")]).await.unwrap());
     let stored = get(&registry, name).await.unwrap();
     assert_eq!(
         stored.status.unwrap().conditions,
         [at(100, "False", "Slow")],
         "the status did not change: the time stays"
     );
-    assert!(registry.set_condition(name, at(400, "True", "Passed")).await.unwrap());
+    assert!(registry.set_conditions(name, "", vec![at(400, "True", "Passed")]).await.unwrap());
     let other = ApiServiceCondition { r#type: "SchemaAccepted".into(), ..at(500, "True", "Loaded") };
-    assert!(registry.set_condition(name, other.clone()).await.unwrap());
+    assert!(registry.set_conditions(name, "", vec![other.clone()]).await.unwrap());
     let stored = get(&registry, name).await.unwrap();
-    assert_eq!(stored.status.unwrap().conditions, [at(400, "True", "Passed"), other]);
+    assert_eq!(stored.status.clone().unwrap().conditions, [at(400, "True", "Passed"), other.clone()]);
     assert_eq!(stored.spec, service("v1", "example.com").spec);
-    assert!(!registry.set_condition("v1.none", at(1, "True", "x")).await.unwrap());
+    assert!(!registry.set_conditions("v1.none", "", vec![at(1, "True", "x")]).await.unwrap());
+    let uid = stored.metadata.unwrap().uid;
+    let version = |stored: Option<ApiService>| stored.unwrap().metadata.unwrap().resource_version;
+    let before: u64 = version(get(&registry, name).await).parse().unwrap();
+    let both =
+        || vec![at(600, "False", "Down"), ApiServiceCondition { message: "new".into(), ..other.clone() }];
+    assert!(!registry.set_conditions(name, "another", both()).await.unwrap(), "it is another object");
+    assert!(registry.set_conditions(name, &uid, both()).await.unwrap());
+    assert_eq!(version(get(&registry, name).await), (before + 1).to_string(), "one write");
+    assert!(!registry.set_conditions(name, &uid, both()).await.unwrap());
 }
 
 #[tokio::test]
@@ -162,7 +171,7 @@ async fn what_a_backend_declares_is_claimed_kept_and_given_up() {
     );
     assert_eq!((metadata.uid.len(), metadata.generation), (36, 1));
 
-    registry.set_condition("v1.example.com", condition("True", "Passed")).await.unwrap();
+    registry.set_conditions("v1.example.com", "", vec![condition("True", "Passed")]).await.unwrap();
     let again = registry.apply(&owner, apis(&["v1"])).await.unwrap();
     assert_eq!(
         again,
@@ -180,7 +189,7 @@ async fn an_update_keeps_what_an_object_is_and_a_finalizer_holds_it() {
     let owner = Owner::Manifest("a.yaml".into());
     let mut wanted = service("v1", "example.com");
     registry.apply(&owner, vec![wanted.clone()]).await.unwrap();
-    registry.set_condition("v1.example.com", condition("True", "Passed")).await.unwrap();
+    registry.set_conditions("v1.example.com", "", vec![condition("True", "Passed")]).await.unwrap();
     let before = get(&registry, "v1.example.com").await.unwrap();
     let held = before.clone().metadata.map(|m| ObjectMeta { finalizers: vec!["example.com/x".into()], ..m });
     let object = ApiService { metadata: held, ..before.clone() }.encode_to_vec();

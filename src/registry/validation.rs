@@ -6,7 +6,7 @@ use prost::Message as _;
 use super::{
     local_caller::Admission,
     proto::apiregistration::{ApiService, ApiServiceCondition, ServiceReference},
-    target::{BACKEND, PROTOCOL, Target, check_backend_url, target},
+    target::{BACKEND, PROTOCOL, Protocol, Target, check_backend_url, target},
 };
 
 /// The one type of condition that Kubernetes knows of APIServices.
@@ -102,8 +102,8 @@ pub fn validate(service: &ApiService) -> Vec<FieldViolation> {
             if let Err(text) = check_backend_url(value) {
                 faults.push(invalid_text(&field, value, &text));
             }
-        } else if value != "grpc" && value != "https" {
-            faults.push(unsupported(&field, value, &["grpc", "https"]));
+        } else if value.parse::<Protocol>().is_err() {
+            faults.push(unsupported(&field, value, &Protocol::NAMES));
         }
     }
     let conditions = service.status.iter().flat_map(|status| &status.conditions);

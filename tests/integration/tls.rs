@@ -156,7 +156,7 @@ async fn a_ca_that_is_none_is_named_with_its_mend() {
         ("none.example.com", "", "there is no CA to check its certificate with"),
     ] {
         stack.client.post(APISERVICES, &api_service(group, "grpcs://localhost:1", bundle)).await.expect(201);
-        let condition = available(&stack, group, "InvalidBackend", "").await;
+        let condition = available(&stack, group, "InvalidCABundle", "").await;
         says(&condition, &[why, "PEM", "kubridge.io/backend-ca", "spec.caBundle"]);
         is_contained(&stack, group, "an address or a CA that cannot be used").await;
     }

@@ -11,13 +11,14 @@ use rustls::client::ResolvesClientCert;
 use tokio::{
     sync::{Notify, watch},
     task::JoinSet,
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    availability::Observation,
+    availability::{Cause, Confirmation, Documents, Flaw, Observation, Remote, Verdict},
     proxy::Backend,
-    registry::Claim,
+    registry::{Claim, Target},
     upstream::{
         self, ConnectionState, Endpoint, FailureReason, FetchedSchema, Options, Rejected, SchemaHandle,
         SchemaPace, SchemaWatcher, TlsOptions,
@@ -51,6 +52,7 @@ enum Entry {
     },
     /// Its address or certificates cannot be used.
     Unusable {
+        flaw: Flaw,
         why: String,
     },
 }
@@ -64,10 +66,8 @@ pub(super) struct Known {
     pub(super) backend: Option<Backend>,
     rejected: Option<String>,
     last_error: String,
-    disconnected: Option<String>,
-    /// Why the backend's certificate or ours is not accepted.
-    untrusted: Option<String>,
-    unusable: Option<String>,
+    disconnected: Option<(FailureReason, Arc<str>)>,
+    unusable: Option<(Flaw, String)>,
 }
 
 impl Backends {
@@ -109,23 +109,20 @@ impl Backends {
     pub(super) fn known(&self, key: &Key) -> Known {
         match self.entries.get(key) {
             None => Known::default(),
-            Some(Entry::Unusable { why }) => Known { unusable: Some(why.clone()), ..Known::default() },
+            Some(Entry::Unusable { flaw, why }) => {
+                Known { unusable: Some((*flaw, why.clone())), ..Known::default() }
+            }
             Some(Entry::Running { backend, schema, .. }) => {
                 let state = schema.state().borrow().clone();
-                let (disconnected, reason) = match &*backend.state().borrow() {
-                    ConnectionState::Failed { message, reason, .. } => {
-                        (Some(message.to_string()), Some(*reason))
-                    }
-                    ConnectionState::Idle | ConnectionState::Connecting | ConnectionState::Ready => {
-                        (None, None)
-                    }
+                let disconnected = match &*backend.state().borrow() {
+                    ConnectionState::Failed { message, reason, .. } => Some((*reason, Arc::clone(message))),
+                    ConnectionState::Idle | ConnectionState::Connecting | ConnectionState::Ready => None,
                 };
                 Known {
                     schema: state.current,
                     backend: Some(Backend::Remote { backend: backend.clone(), schema: schema.clone() }),
                     rejected: state.rejected.map(|rejected| rejected.faults.join("; ")),
                     last_error: state.last_error.map(|error| error.to_string()).unwrap_or_default(),
-                    untrusted: disconnected.clone().filter(|_| reason == Some(FailureReason::Tls)),
                     disconnected,
                     unusable: None,
                 }
@@ -144,7 +141,7 @@ impl Backends {
         });
         let backend = match backend {
             Ok(backend) => backend,
-            Err(error) => return Entry::Unusable { why: error.to_string() },
+            Err(error) => return Entry::Unusable { flaw: Flaw::of(&error), why: error.to_string() },
         };
         let file = self.descriptor_sets.get(&key.url).cloned();
         let (watcher, schema) =
@@ -169,25 +166,48 @@ impl Entry {
 impl Known {
     pub(super) fn observation(&self, url: &str, claim: &Claim) -> Observation {
         let url = url.to_owned();
-        if let Some(why) = self.unusable.clone() {
-            return Observation::Unusable { url, why };
+        if let Some((flaw, why)) = self.unusable.clone() {
+            return Observation::Unusable { url, flaw, why };
         }
+        let verdict = match (&self.disconnected, &self.schema) {
+            (Some((reason, message)), _) => Verdict::Unavailable {
+                cause: Cause::Connect(*reason),
+                message: Arc::clone(message),
+                since: Instant::now(),
+            },
+            (None, None) => Verdict::Unknown,
+            (None, Some(_)) => Verdict::Available { since: Instant::now() },
+        };
+        let service = match &claim.target {
+            Target::Service { namespace, name, .. } => Some((namespace.clone(), name.clone())),
+            Target::Local | Target::Grpc { .. } | Target::UnknownProtocol { .. } => None,
+        };
+        Observation::Remote(Remote {
+            url,
+            service,
+            group_version: format!("{}/{}", claim.group, claim.version),
+            verdict,
+            documents: self.documents(claim),
+        })
+    }
+
+    fn documents(&self, claim: &Claim) -> Documents {
         let Some(schema) = &self.schema else {
-            return match (&self.rejected, self.untrusted.clone()) {
-                (Some(faults), _) => Observation::Rejected { url, faults: faults.clone() },
-                (None, Some(why)) => Observation::Untrusted { url, why },
-                (None, None) => Observation::Unknown { url, last_error: self.last_error.clone() },
+            return match &self.rejected {
+                Some(faults) => Documents::Rejected { faults: faults.clone() },
+                None if self.last_error.is_empty() => Documents::Pending,
+                None => Documents::Missing { last_error: self.last_error.clone() },
             };
         };
         if super::find(schema, claim).is_none() {
-            let group_version = format!("{}/{}", claim.group, claim.version);
             let declared =
                 super::declared(schema).into_iter().map(|(group, version)| format!("{group}/{version}"));
-            return Observation::NotDeclared { url, group_version, declared: declared.collect() };
+            return Documents::NotDeclared { declared: declared.collect() };
         }
-        match &self.disconnected {
-            Some(last_error) => Observation::Disconnected { url, last_error: last_error.clone() },
-            None => Observation::Serving { newer_rejected: self.rejected.clone() },
+        Documents::Known {
+            confirmation: Confirmation::Live,
+            newer_rejected: self.rejected.clone(),
+            openapi_quarantined: None,
         }
     }
 }

@@ -203,16 +203,23 @@ fn the_backend_annotation_must_be_a_grpc_url() {
 }
 
 #[test]
-fn the_protocol_annotation_is_grpc_or_https() {
+fn the_protocol_annotation_is_grpc_grpcs_or_https() {
     let with = |protocol: &str| {
         changed(|metadata, _| drop(metadata.annotations.insert(PROTOCOL.into(), protocol.into())))
     };
-    assert_eq!(target(&with("grpc")), Target::Grpc { url: "grpc://api.ns.svc:443".into() });
-    assert_eq!(target(&with("https")), target(&remote()));
+    for (text, protocol) in [("grpc", Protocol::Grpc), ("grpcs", Protocol::Grpcs), ("https", Protocol::Https)]
+    {
+        let wanted = Target::Service { protocol, namespace: "ns".into(), name: "api".into(), port: 443 };
+        assert_eq!(target(&with(text)), wanted);
+        assert_eq!(wanted.url(), Some(format!("{text}://api.ns.svc:443")));
+        assert_eq!(faults(&with(text)), []);
+    }
+    assert_eq!(target(&with("https")), target(&remote()), "the classic one is the default");
+    assert_eq!(target(&with("http")), Target::UnknownProtocol { protocol: "http".into() });
     assert_one(
         &with("http"),
         "metadata.annotations[kubridge.io/protocol]",
-        "Unsupported value: \"http\": supported values: \"grpc\", \"https\"",
+        "Unsupported value: \"http\": supported values: \"grpc\", \"grpcs\", \"https\"",
     );
 }
 

@@ -1,0 +1,238 @@
+//! An [`Observation`] -> the conditions of the APIService. Pure, and without the time of the moment: the same
+//! observation says the same words each time, so that nothing is written while nothing changes.
+
+use std::time::SystemTime;
+
+use kubridge_bridge::proto::Condition;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use super::{
+    observation::{Confirmation, Documents, Flaw, Observation, Remote},
+    tracker::{Cause, Verdict},
+};
+use crate::upstream::FailureReason;
+
+#[cfg(test)]
+mod tests;
+
+/// Kubernetes' condition: whether the backend can be asked.
+pub const AVAILABLE: &str = "Available";
+/// Ours: whether what discovery and OpenAPI say of the group and version can be relied on.
+pub const DISCOVERY_CURRENT: &str = "DiscoveryCurrent";
+
+/// Where address and CA are written.
+const WHERE: &str = "the address is in the annotation kubridge.io/backend or spec.service, the CA in \
+                     kubridge.io/backend-ca (PEM) or, where spec.service is the backend or absent, in spec.caBundle; \
+                     for a --backend, in --backend-ca-file";
+
+/// What there is to say, without times: `lastTransitionTime` is the writer's. A type that is missing stays as it
+/// was written last: after a restart nothing new is known of a backend until it was asked.
+pub fn conditions(observation: &Observation) -> Vec<Condition> {
+    let mut said = Vec::with_capacity(2);
+    said.extend(available(observation));
+    if let Observation::Remote(remote) = observation {
+        said.push(discovery_current(remote));
+    }
+    said
+}
+
+fn available(observation: &Observation) -> Option<Condition> {
+    let (status, reason, message) = match observation {
+        Observation::Local => ("True", "Local", "Local APIServices are always available".to_owned()),
+        Observation::UnknownProtocol { protocol } => (
+            "False",
+            "ProtocolNotSupported",
+            format!(
+                "the annotation kubridge.io/protocol says {protocol:?}: write grpc, grpcs or https, or remove it for https"
+            ),
+        ),
+        Observation::Unusable { url, flaw, why } => {
+            let reason = match flaw {
+                Flaw::Address => "InvalidBackend",
+                Flaw::CaBundle => "InvalidCABundle",
+            };
+            ("False", reason, format!("no connection to {url}: {}; {WHERE}", without(url, why)))
+        }
+        Observation::Remote(remote) => return remote_available(remote),
+    };
+    Some(condition(AVAILABLE, status, reason, message))
+}
+
+fn remote_available(remote: &Remote) -> Option<Condition> {
+    let url = &remote.url;
+    let what = if is_grpc(url) { "schema" } else { "discovery document" };
+    // What is the matter now goes before what it told when it could be asked.
+    if let Verdict::Unavailable { cause, message, .. } = &remote.verdict {
+        return Some(unavailable(remote, *cause, message));
+    }
+    let (status, reason, message) = match &remote.documents {
+        Documents::Pending => {
+            let reason = if is_grpc(url) { "SchemaNotReadYet" } else { "DiscoveryNotReadYet" };
+            ("Unknown", reason, format!("{url} is being asked for its {what}"))
+        }
+        Documents::Missing { last_error } => {
+            let error = without(url, last_error);
+            (
+                "False",
+                "FailedDiscoveryCheck",
+                format!("failing or missing response from {url}: no {what}: {error}"),
+            )
+        }
+        Documents::Rejected { faults } if is_grpc(url) => (
+            "False",
+            "SchemaRejected",
+            format!("the schema of {url} has faults: {faults}; see: kubridge lint --backend {url}"),
+        ),
+        Documents::Rejected { faults } => (
+            "False",
+            "DiscoveryRejected",
+            format!("the discovery document of {url} has faults: {faults}; correct what it answers on /apis"),
+        ),
+        Documents::NotDeclared { declared } => {
+            ("False", "GroupVersionNotDeclared", not_declared(url, &remote.group_version, declared))
+        }
+        Documents::Known { newer_rejected: Some(faults), .. } if is_grpc(url) => (
+            "True",
+            "PassedWithOldSchema",
+            format!("the backend's newer schema has faults, the last good one stays in use: {faults}"),
+        ),
+        Documents::Known { newer_rejected: Some(faults), .. } => (
+            "True",
+            "PassedWithOldDiscovery",
+            format!(
+                "the backend's newer discovery document has faults, the last good one stays in use: {faults}"
+            ),
+        ),
+        Documents::Known { openapi_quarantined: Some(faults), .. } => (
+            "True",
+            "PassedWithOldOpenAPI",
+            format!(
+                "the backend's OpenAPI document has faults and is not published; the last good one, if there is one, \
+                 stays in use: {faults}"
+            ),
+        ),
+        // Known from before, and not asked yet.
+        Documents::Known { .. } if remote.verdict == Verdict::Unknown => return None,
+        Documents::Known { .. } => ("True", "Passed", "all checks passed".to_owned()),
+    };
+    Some(condition(AVAILABLE, status, reason, message))
+}
+
+fn unavailable(remote: &Remote, cause: Cause, message: &str) -> Condition {
+    let url = &remote.url;
+    let error = without(url, message);
+    let (reason, message) = match (cause, &remote.service) {
+        (Cause::Connect(FailureReason::Dns), Some((namespace, name))) => (
+            "ServiceNotFound",
+            format!(
+                "service/{name} in {namespace:?} is not present: {error}; create the Service, or write a rule for it: \
+                 --service-resolution {namespace}/{name}=HOST:PORT"
+            ),
+        ),
+        (Cause::Connect(FailureReason::Dns), None) => (
+            "HostNotFound",
+            format!("{url} is not present: {error}; correct the host in the annotation kubridge.io/backend"),
+        ),
+        (Cause::NotServing, _) => (
+            "NotServing",
+            format!(
+                "{url} is connected and does not serve: {error}; see the backend's log, or let it report SERVING for \
+                 the service \"\""
+            ),
+        ),
+        (Cause::Flapping, _) => ("Flapping", format!("{url} comes and goes: {error}")),
+        (Cause::Connect(reason), _) => {
+            let mend = match reason {
+                FailureReason::Tls => WHERE,
+                FailureReason::NotHttp2 => "correct the address or the protocol",
+                FailureReason::Dns
+                | FailureReason::Refused
+                | FailureReason::Timeout
+                | FailureReason::Network => "start the backend, or correct its address",
+            };
+            ("FailedDiscoveryCheck", format!("failing or missing response from {url}: {error}; {mend}"))
+        }
+        (Cause::Traffic | Cause::Probe, _) => {
+            ("FailedDiscoveryCheck", format!("failing or missing response from {url}: {error}"))
+        }
+    };
+    condition(AVAILABLE, "False", reason, message)
+}
+
+fn not_declared(url: &str, group_version: &str, declared: &[String]) -> String {
+    let declared = if declared.is_empty() { "nothing".to_owned() } else { declared.join(", ") };
+    let mend = if is_grpc(url) { ", or the proto's option (kubridge.v1.api)" } else { "" };
+    format!(
+        "{url} does not declare {group_version} (it declares {declared}); correct spec.group and spec.version{mend}"
+    )
+}
+
+fn discovery_current(remote: &Remote) -> Condition {
+    let gv = &remote.group_version;
+    let (status, reason, message) = match &remote.documents {
+        Documents::Known { confirmation: Confirmation::Live, .. } => {
+            ("True", "Live", "what is served of it is what the backend says".to_owned())
+        }
+        Documents::Known { confirmation: Confirmation::LastKnownGood { since, until }, .. } => {
+            let until = until.map_or_else(
+                || "for as long as that lasts".to_owned(),
+                |until| format!("until {}, then as Stale", timestamp(until)),
+            );
+            let since = timestamp(*since);
+            (
+                "True",
+                "LastKnownGood",
+                format!("the backend has not confirmed it since {since}; it is served as Current {until}"),
+            )
+        }
+        Documents::Known { confirmation: Confirmation::Expired { since, at }, .. } => {
+            let (since, at) = (timestamp(*since), timestamp(*at));
+            (
+                "False",
+                "Expired",
+                format!(
+                    "the backend has not confirmed it since {since}; it is served as Stale since {at}: bring the \
+                     backend back"
+                ),
+            )
+        }
+        Documents::Pending
+        | Documents::Missing { .. }
+        | Documents::Rejected { .. }
+        | Documents::NotDeclared { .. } => (
+            "False",
+            "NeverKnown",
+            format!(
+                "what the backend serves of {gv} has never been known: /apis/{gv} answers 503 until it is; see the \
+                     condition {AVAILABLE}"
+            ),
+        ),
+    };
+    condition(DISCOVERY_CURRENT, status, reason, message)
+}
+
+fn condition(r#type: &str, status: &str, reason: &str, message: String) -> Condition {
+    Condition {
+        r#type: r#type.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message,
+        ..Condition::default()
+    }
+}
+
+fn is_grpc(url: &str) -> bool {
+    !url.starts_with("https://")
+}
+
+/// An error names the backend that it is from; the message around it has done so already.
+fn without(url: &str, error: &str) -> String {
+    error.replace(&format!("{url} ("), "(").replace(&format!("{url}: "), "")
+}
+
+/// RFC 3339, to the second, in UTC.
+fn timestamp(time: SystemTime) -> String {
+    let time = OffsetDateTime::from(time);
+    let whole = time.replace_nanosecond(0).unwrap_or(time);
+    whole.format(&Rfc3339).unwrap_or_else(|_| whole.to_string())
+}
