@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use kubridge_bridge::{
     discovery_doc::{
-        self, DocumentFault, Encoded, Freshness, Group, MAX_DOCUMENT, ResponseKind, Scope, VersionDocument,
+        self, AggregatedVersions, DocumentFault, Encoded, Freshness, Group, MAX_DOCUMENT, ResponseKind,
+        Scope, VersionDocument,
     },
     model::{Api, Rules, Schema},
 };
@@ -287,6 +288,8 @@ fn a_version_that_its_server_calls_stale_is_not_read_and_one_named_twice_is_read
     let read = VersionDocument::from_aggregated(&document).unwrap();
     let read: Vec<_> = read.iter().map(|(_, v, d)| (v.as_str(), d.resources[0].resource.as_str())).collect();
     assert_eq!(read, [("v1", "first")]);
+    let all = AggregatedVersions::read(&document).unwrap();
+    assert_eq!((all.known.len(), all.stale), (1, vec![("a.example.com".to_owned(), "v2".to_owned())]));
 }
 
 #[test]
