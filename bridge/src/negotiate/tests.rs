@@ -269,6 +269,8 @@ fn the_form_of_a_discovery_document() {
         (list(&["application/json;as=Table;v=v1;g=meta.k8s.io"]), None, None),
         (list(&["application/json;v=v1"]), None, None),
         (list(&["application/json;sv=v1"]), None, None),
+        (list(&["application/json;as="]), plain(Json), plain(Json)),
+        (list(&["text/html", "*; q=.2"]), plain(Json), plain(Json)),
         (list(&["application/json;stream=watch"]), plain(Json), plain(Json)),
         (list(&["application/yaml;stream=watch"]), None, None),
         (list(&["text/html"]), None, None),
