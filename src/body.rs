@@ -1,5 +1,8 @@
 //! The body of every response, and the error that resets it.
 
+pub mod etag;
+pub mod gzip;
+
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty, Full, combinators::UnsyncBoxBody};
 

@@ -54,30 +54,33 @@ pub fn open(body: &[u8]) -> Result<Envelope<'_>, ApiError> {
     Ok(envelope)
 }
 
+/// Puts an object in an envelope, as Kubernetes writes it: the encoding and the media type are there, and empty.
+pub fn seal(api_version: &str, kind: &str, object: &[u8]) -> Vec<u8> {
+    let mut type_meta = Vec::new();
+    wire::put_bytes(&mut type_meta, 1, api_version.as_bytes());
+    wire::put_bytes(&mut type_meta, 2, kind.as_bytes());
+    let mut body = Vec::with_capacity(MAGIC.len() + type_meta.len() + object.len() + 16);
+    body.extend_from_slice(MAGIC);
+    wire::put_bytes(&mut body, 1, &type_meta);
+    wire::put_bytes(&mut body, 2, object);
+    wire::put_bytes(&mut body, 3, b"");
+    wire::put_bytes(&mut body, 4, b"");
+    body
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sealed(object: &[u8]) -> Vec<u8> {
-        let mut type_meta = Vec::new();
-        wire::put_bytes(&mut type_meta, 1, b"g/v1");
-        wire::put_bytes(&mut type_meta, 2, b"Kind");
-        let mut body = MAGIC.to_vec();
-        wire::put_bytes(&mut body, 1, &type_meta);
-        wire::put_bytes(&mut body, 2, object);
-        wire::put_bytes(&mut body, 3, b"");
-        body
-    }
-
     #[test]
     fn an_envelope_is_opened() {
-        let body = sealed(b"\x08\x01");
+        let body = seal("g/v1", "Kind", b"\x08\x01");
         assert_eq!(open(&body).unwrap(), Envelope { api_version: "g/v1", kind: "Kind", object: b"\x08\x01" });
     }
 
     #[test]
     fn what_is_none_is_400() {
-        let whole = sealed(b"\x08\x01");
+        let whole = seal("g/v1", "Kind", b"\x08\x01");
         for end in 0..whole.len() {
             // A cut between two fields is a shorter envelope; anywhere else it is none.
             if let Err(error) = open(&whole[..end]) {

@@ -45,6 +45,28 @@ pub enum Shape {
     PartialList(MetaVersion),
 }
 
+/// What a discovery document is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DocumentEncoding {
+    /// `application/json`.
+    Json,
+    /// `application/json`, indented, for people.
+    PrettyJson,
+    /// `application/yaml`.
+    Yaml,
+    /// `application/vnd.kubernetes.protobuf`.
+    Protobuf,
+}
+
+/// Which form of a discovery document a client wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiscoveryForm {
+    /// `apidiscovery.k8s.io/v2` (KEP-3352), not the legacy lists.
+    pub aggregated: bool,
+    /// What it is written in.
+    pub encoding: DocumentEncoding,
+}
+
 /// What is asked, as far as it decides what may be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Endpoint {
@@ -99,9 +121,7 @@ impl MetaVersion {
 impl Negotiated {
     /// What the request's headers and query (without `?`) ask for; 406 where it is nothing that we write.
     pub fn new(headers: &HeaderMap, query: &str, endpoint: Endpoint) -> Result<Self, ApiError> {
-        let accept: Vec<&str> =
-            headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
-        let (media_type, shape, pretty) = accept::negotiate(&accept.join(","), endpoint)?;
+        let (media_type, shape, pretty) = accept::negotiate(&accept_header(headers), endpoint)?;
         let pretty = endpoint != Endpoint::Watch && (pretty || wants_pretty(headers, query));
         Ok(Self { media_type, shape, pretty })
     }
@@ -130,6 +150,22 @@ impl Negotiated {
                 Ok(json)
             }
         }
+    }
+}
+
+impl DiscoveryForm {
+    /// What the request's headers and query (without `?`) ask for, where `aggregated` says that there is an aggregated
+    /// document too. As in kube-apiserver a clause for that wins over any other, wherever it stands.
+    ///
+    /// # Errors
+    /// 406 where it is nothing that we write: an aggregated form of another version is ignored, a Table refused.
+    pub fn new(headers: &HeaderMap, query: &str, aggregated: bool) -> Result<Self, ApiError> {
+        let accept = accept_header(headers);
+        let (mut form, pretty) = accept::discovery(&accept, aggregated)?;
+        if form.encoding == DocumentEncoding::Json && (pretty || wants_pretty(headers, query)) {
+            form.encoding = DocumentEncoding::PrettyJson;
+        }
+        Ok(form)
     }
 }
 
@@ -170,6 +206,12 @@ pub fn content_type(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::CONTENT_TYPE)?.to_str().unwrap_or(";");
     let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     (!value.is_empty()).then_some(essence)
+}
+
+fn accept_header(headers: &HeaderMap) -> String {
+    let values: Vec<&str> =
+        headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    values.join(",")
 }
 
 fn wants_pretty(headers: &HeaderMap, query: &str) -> bool {

@@ -1,4 +1,4 @@
-//! Discovery and OpenAPI documents of good schemas.
+//! OpenAPI documents of good schemas.
 
 #![allow(clippy::unwrap_used)]
 
@@ -8,7 +8,6 @@ mod compile;
 use std::{collections::HashSet, sync::Arc};
 
 use kubridge_bridge::{
-    discovery_doc::{self, Freshness, Group, GroupVersion},
     model::{Api, Rules, Schema},
     openapi_doc,
 };
@@ -19,87 +18,8 @@ fn inventory() -> Arc<Api> {
     Arc::clone(&schema.apis[0])
 }
 
-fn wardle(order: [&str; 2]) -> (Schema, Group) {
-    let set = compile::compile("wardle.proto", &compile::fixture("wardle.proto"));
-    let schema =
-        Schema::from_descriptor_set(&set, Rules::default()).unwrap_or_else(|faults| panic!("{faults:#?}"));
-    let versions = order.map(|version| GroupVersion {
-        version: version.to_owned(),
-        resources: schema.apis.iter().find(|api| api.version == version).cloned(),
-        freshness: Freshness::Current,
-    });
-    let group = Group { name: "wardle.example.com".to_owned(), versions: versions.to_vec() };
-    (schema, group)
-}
-
 fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap()
-}
-
-/// A document that a real API server wrote, without what is left out on purpose.
-fn recorded(document: &str) -> String {
-    let mut out = document.to_owned();
-    while let Some((before, after)) = out.split_once(",\"storageVersionHash\":\"") {
-        out = format!("{before}{}", after.split_once('"').unwrap().1);
-    }
-    out
-}
-
-#[test]
-fn discovery_is_what_a_real_api_server_writes() {
-    let (schema, group) = wardle(["v1alpha1", "v1beta1"]);
-    assert_eq!(
-        text(discovery_doc::api_group(&group).unwrap()),
-        recorded(include_str!("golden/discovery-003-group.json"))
-    );
-    for (version, expected) in [
-        ("v1alpha1", include_str!("golden/discovery-004-resources.json")),
-        ("v1beta1", include_str!("golden/discovery-005-resources-v1beta1.json")),
-    ] {
-        let api = schema.apis.iter().find(|api| api.version == version).unwrap();
-        assert_eq!(text(discovery_doc::api_resource_list(api)), recorded(expected), "{version}");
-    }
-    let (_, group) = wardle(["v1beta1", "v1alpha1"]);
-    assert_eq!(
-        text(discovery_doc::api_group(&group).unwrap()),
-        recorded(include_str!("golden/discovery-014-direct-group.json"))
-    );
-    assert_eq!(
-        text(discovery_doc::aggregated(std::slice::from_ref(&group))),
-        recorded(include_str!("golden/discovery-016-direct-agg-discovery.json"))
-    );
-    assert_eq!(
-        text(discovery_doc::api_group_list(&[group])),
-        r#"{"kind":"APIGroupList","apiVersion":"v1","groups":[{"name":"wardle.example.com","versions":[{"groupVersion":"wardle.example.com/v1beta1","version":"v1beta1"},{"groupVersion":"wardle.example.com/v1alpha1","version":"v1alpha1"}],"preferredVersion":{"groupVersion":"wardle.example.com/v1beta1","version":"v1beta1"}}]}"#
-    );
-}
-
-#[test]
-fn subresources_are_discovered() {
-    let api = inventory();
-    let list: Value = serde_json::from_slice(&discovery_doc::api_resource_list(&api)).unwrap();
-    let entries: Vec<_> = list["resources"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|r| {
-            (r["name"].as_str().unwrap(), r["kind"].as_str().unwrap(), r["verbs"].as_array().unwrap().len())
-        })
-        .collect();
-    assert_eq!(
-        entries,
-        [
-            ("machines", "Machine", 8),
-            ("machines/console", "GetMachineConsoleRequest", 1),
-            ("machines/powercycle", "PowerCycleMachineRequest", 1),
-            ("machines/status", "Machine", 3),
-            ("racks", "Rack", 2),
-        ]
-    );
-    let versions =
-        vec![GroupVersion { version: "v1".to_owned(), resources: Some(api), freshness: Freshness::Current }];
-    let group = Group { name: "inventory.example.com".to_owned(), versions };
-    compile::golden("discovery-inventory.json", &pretty(&discovery_doc::aggregated(&[group])));
 }
 
 fn pretty(json: &[u8]) -> String {

@@ -8,14 +8,17 @@ use std::{
 };
 
 use anyhow::Context as _;
-use kubridge_bridge::model::{Api, Schema};
+use kubridge_bridge::{
+    discovery_doc::VersionDocument,
+    model::{Api, Schema},
+};
 use rustls::client::ResolvesClientCert;
 use tokio::sync::Notify;
 
 use crate::{
     authz::Authorizer,
     availability::{self, AVAILABLE, Cause, Documents, Flaw, Observation, Remote, Verdict},
-    discovery::{Claimed, Discovery},
+    discovery::{Claimed, Discovery, Freshness},
     openapi::OpenApi,
     proxy::{Backend, Proxy, Route, Routes, Unserved},
     registry::{
@@ -64,6 +67,8 @@ pub(super) struct Aggregation {
     applied: HashMap<String, Vec<(String, String)>>,
     backends: Backends,
     changed: Arc<Notify>,
+    /// What discovery says of each API, by group and version: made once for each schema.
+    described: HashMap<(String, String), (Arc<Api>, Arc<VersionDocument>)>,
 }
 
 impl Aggregation {
@@ -89,6 +94,7 @@ impl Aggregation {
             applied: HashMap::new(),
             backends,
             changed,
+            described: HashMap::new(),
         })
     }
 
@@ -152,11 +158,12 @@ impl Aggregation {
         }
     }
 
-    async fn publish(&self, claims: &[Arc<Claim>]) {
+    async fn publish(&mut self, claims: &[Arc<Claim>]) {
         let mut routes = Routes::default();
         let mut claimed = Vec::with_capacity(claims.len());
         let mut documented = Vec::with_capacity(claims.len());
         let mut conditions = Vec::with_capacity(claims.len());
+        let mut described = HashMap::with_capacity(claims.len());
         for claim in claims {
             let (served, observation) = self.look(claim);
             let api = served.as_ref().map(|(api, _)| Arc::clone(api));
@@ -166,14 +173,24 @@ impl Aggregation {
             };
             routes.insert(&claim.group, &claim.version, route);
             documented.extend(api.clone());
+            let key = (claim.group.clone(), claim.version.clone());
+            let document = api.map(|api| {
+                let known = self.described.remove(&key).filter(|(known, _)| Arc::ptr_eq(known, &api));
+                let document = known
+                    .map_or_else(|| Arc::new(VersionDocument::of_schema(&api)), |(_, document)| document);
+                described.insert(key, (api, Arc::clone(&document)));
+                document
+            });
             claimed.push(Claimed {
                 group: claim.group.clone(),
                 version: claim.version.clone(),
                 api_service: claim.name.clone(),
-                api,
+                document,
+                freshness: Freshness::Current,
             });
             conditions.push((claim, availability::conditions(&observation)));
         }
+        self.described = described;
         // Routes first: what discovery shows can be asked for.
         self.published.proxy.publish(routes);
         self.published.openapi.publish(&documented);

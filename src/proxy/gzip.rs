@@ -6,28 +6,14 @@ use std::io::Write as _;
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use futures::{Stream, StreamExt as _, stream};
-use http::{HeaderMap, header};
 use kubridge_bridge::status::ApiError;
 
-/// What is not longer is sent as it is.
-pub(super) const THRESHOLD: usize = 128 * 1024;
+pub(super) use crate::body::gzip::{THRESHOLD, accepted};
+
 /// How much of a whole body is compressed at a time: other requests want the processor too.
 const PIECE: usize = 64 * 1024;
 /// How much compressed data is sent at a time.
 const SENT: usize = 16 * 1024;
-
-/// Whether the client names gzip in Accept-Encoding, and not with a quality of 0.
-pub(super) fn accepted(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|coding| {
-        let mut parts = coding.split(';').map(str::trim);
-        let refused = |part: &str| {
-            let quality = part.strip_prefix("q=").or_else(|| part.strip_prefix("Q="));
-            quality.and_then(|q| q.parse::<f32>().ok()) == Some(0.0)
-        };
-        parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip")) && !parts.any(refused)
-    })
-}
 
 /// A whole body, in pieces.
 pub(super) fn pieces(whole: Bytes) -> impl Stream<Item = Result<Bytes, ApiError>> + Send {
@@ -68,22 +54,8 @@ mod tests {
 
     use flate2::read::GzDecoder;
     use futures::TryStreamExt as _;
-    use http::HeaderValue;
 
     use super::*;
-
-    fn accepts(value: &'static str) -> bool {
-        accepted(&HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(value))]))
-    }
-
-    #[test]
-    fn only_who_names_it_gets_it() {
-        assert!(accepts("gzip") && accepts("deflate, GZIP;q=0.5") && accepts("br,gzip"));
-        assert!(
-            !accepts("gzip;q=0") && !accepts("deflate, gzip; q=0.0") && !accepts("*") && !accepts("x-gzip")
-        );
-        assert!(!accepted(&HeaderMap::new()));
-    }
 
     #[tokio::test]
     async fn what_is_compressed_comes_back_whole_and_in_more_than_one_piece() {

@@ -72,13 +72,11 @@ impl Router {
             "version" if path == "/version" => {
                 get(Ok(respond::json(StatusCode::OK, &Version::new(), Style { pretty: true })))
             }
-            "api" | "apis" if *request.method() == Method::GET => {
-                self.discovery.serve(path, request.headers())
-            }
+            "api" | "apis" => self.discovery.serve(request.method(), path, query, request.headers()),
             "openapi" if *request.method() == Method::GET => {
                 self.openapi.serve(path, query, request.headers())
             }
-            "api" | "apis" | "openapi" => Err(ApiError::method_not_allowed()),
+            "openapi" => Err(ApiError::method_not_allowed()),
             _ => Err(ApiError::generic_not_found_path()),
         }
     }

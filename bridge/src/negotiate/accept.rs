@@ -1,7 +1,7 @@
 //! The Accept header (RFC 9110, 12.5.1) with Kubernetes' parameters `as`, `g`, `v`, `stream`, `pretty`.
 
-use super::{Endpoint, MEDIA_TYPES, MediaType, MetaVersion, Shape};
-use crate::status::ApiError;
+use super::{DiscoveryForm, DocumentEncoding, Endpoint, MEDIA_TYPES, MediaType, MetaVersion, Shape};
+use crate::{envelope, status::ApiError};
 
 /// One clause: `application/json;as=Table;v=v1;g=meta.k8s.io;q=0.9`.
 #[derive(Debug)]
@@ -15,13 +15,10 @@ struct Clause<'a> {
 
 /// Media type, shape, and whether a `pretty` parameter asked for indentation.
 pub(super) fn negotiate(accept: &str, endpoint: Endpoint) -> Result<(MediaType, Shape, bool), ApiError> {
-    let mut clauses: Vec<Clause<'_>> =
-        accept.split(',').filter_map(clause).filter(|c| c.quality > 0).collect();
     if accept.trim().is_empty() {
         return Ok((MediaType::Json, Shape::Object, false));
     }
-    // The more specific of two equals first.
-    clauses.sort_by_key(|c| (std::cmp::Reverse(c.quality), c.kind == "*", c.subtype == "*"));
+    let clauses = clauses(accept);
     let mut mismatch = None;
     for clause in &clauses {
         let Some(media_type) = media_type(clause, endpoint) else { continue };
@@ -46,6 +43,31 @@ pub(super) fn negotiate(accept: &str, endpoint: Endpoint) -> Result<(MediaType, 
     })
 }
 
+/// The form of a discovery document, and whether a `pretty` parameter asked for indentation.
+pub(super) fn discovery(accept: &str, aggregated: bool) -> Result<(DiscoveryForm, bool), ApiError> {
+    if accept.trim().is_empty() {
+        return Ok((DiscoveryForm { aggregated: false, encoding: DocumentEncoding::Json }, false));
+    }
+    let clauses = clauses(accept);
+    let find = |aggregated: bool| {
+        clauses.iter().find_map(|clause| {
+            let encoding = encoding(clause)?;
+            let as_list = ["as", "g", "v"].map(|key| clause.get(key));
+            let wanted = match aggregated {
+                true => as_list == [Some("APIGroupDiscoveryList"), Some("apidiscovery.k8s.io"), Some("v2")],
+                false => as_list == [None; 3],
+            };
+            let pretty = clause.get("pretty") == Some("1");
+            wanted.then_some((DiscoveryForm { aggregated, encoding }, pretty))
+        })
+    };
+    let found = if aggregated { find(true) } else { None };
+    found.or_else(|| find(false)).ok_or_else(|| {
+        let [json, yaml] = MEDIA_TYPES;
+        ApiError::not_acceptable(&[json, yaml, envelope::MEDIA_TYPE])
+    })
+}
+
 enum Asked {
     Shape(Shape),
     Nothing,
@@ -56,6 +78,14 @@ impl<'a> Clause<'a> {
     fn get(&self, key: &str) -> Option<&'a str> {
         self.parameters.iter().find(|(k, _)| k.eq_ignore_ascii_case(key)).map(|(_, v)| *v)
     }
+}
+
+/// In the order of the client's preference; of two equals the more specific one first.
+fn clauses(accept: &str) -> Vec<Clause<'_>> {
+    let mut clauses: Vec<Clause<'_>> =
+        accept.split(',').filter_map(clause).filter(|c| c.quality > 0).collect();
+    clauses.sort_by_key(|c| (std::cmp::Reverse(c.quality), c.kind == "*", c.subtype == "*"));
+    clauses
 }
 
 fn clause(text: &str) -> Option<Clause<'_>> {
@@ -89,6 +119,24 @@ fn media_type(clause: &Clause<'_>, endpoint: Endpoint) -> Option<MediaType> {
     }
     let yaml = is(clause.kind, "application") && is(clause.subtype, "yaml");
     (yaml && endpoint != Endpoint::Watch).then_some(MediaType::Yaml)
+}
+
+/// What a document is written in for this clause, as far as its parameters allow it (`stream` of something that is no
+/// stream is let pass, as Kubernetes does; no server version can be asked for).
+fn encoding(clause: &Clause<'_>) -> Option<DocumentEncoding> {
+    let stream = clause.get("stream").unwrap_or_default();
+    if !clause.get("sv").unwrap_or_default().is_empty() || !matches!(stream, "" | "watch") {
+        return None;
+    }
+    let protobuf = envelope::MEDIA_TYPE.split_once('/').is_some_and(|(kind, subtype)| {
+        clause.kind.eq_ignore_ascii_case(kind) && clause.subtype.eq_ignore_ascii_case(subtype)
+    });
+    match media_type(clause, Endpoint::Document) {
+        _ if protobuf => Some(DocumentEncoding::Protobuf),
+        Some(MediaType::Json) => Some(DocumentEncoding::Json),
+        Some(MediaType::Yaml) => stream.is_empty().then_some(DocumentEncoding::Yaml),
+        None => None,
+    }
 }
 
 fn shape(clause: &Clause<'_>, endpoint: Endpoint) -> Asked {
