@@ -64,6 +64,11 @@ impl Backend {
         self.pool.returns()
     }
 
+    /// Whether the two are clones of one another.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.pool, &other.pool)
+    }
+
     /// What requests tell about it.
     pub fn traffic(&self) -> Arc<Traffic> {
         Arc::clone(&self.traffic)
