@@ -113,6 +113,27 @@ fn an_aggregated_document_survives() {
     );
 }
 
+/// Against the bytes that k8s.io/apimachinery makes of the same recorded documents.
+#[test]
+fn legacy_documents_are_kubernetes_own_protobuf() {
+    let parts = Parts::of(VersionDocument::from_aggregated(AGGREGATED).unwrap());
+    let groups = parts.groups();
+    let wardle = groups.iter().find(|group| group.name == "wardle.example.com").unwrap();
+    let resources = VersionDocument::from_resource_list(RESOURCES, "wardle.example.com", "v1alpha1").unwrap();
+    let cases: [(Encoded, &[u8]); 4] = [
+        (discovery_doc::api_group_list(&groups), include_bytes!("golden/discovery-001-apis.protobuf")),
+        (discovery_doc::api_versions(&["v1"]), include_bytes!("golden/discovery-002-api.protobuf")),
+        (discovery_doc::api_group(wardle).unwrap(), include_bytes!("golden/discovery-003-group.protobuf")),
+        (
+            discovery_doc::api_resource_list("wardle.example.com", "v1alpha1", &resources),
+            include_bytes!("golden/discovery-004-resources.protobuf"),
+        ),
+    ];
+    for (encoded, expected) in cases {
+        assert!(encoded.protobuf == expected, "{}", text(&encoded.json));
+    }
+}
+
 #[test]
 fn the_core_group_survives() {
     let read = VersionDocument::from_aggregated(AGGREGATED_CORE).unwrap();
