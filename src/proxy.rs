@@ -53,8 +53,11 @@ impl Proxy {
         Self { routes: ArcSwap::default(), drain }
     }
 
-    /// Replaces the routes. Requests under way keep theirs.
-    pub fn publish(&self, routes: Routes) {
+    /// Replaces the routes. Requests under way keep theirs; watches of what is no longer served, or by another
+    /// backend, end. For one publisher.
+    pub fn publish(&self, mut routes: Routes) {
+        let old = self.routes.load_full();
+        routes.replace(&old, &self.drain);
         self.routes.store(Arc::new(routes));
     }
 
@@ -81,7 +84,8 @@ impl Proxy {
 
         let query = head.uri.query().unwrap_or_default().to_owned();
         let shape = reply::Shape {
-            drain: (info.verb == "watch").then(|| self.drain.clone()),
+            drain: (info.verb == "watch")
+                .then(|| routes.drain(&info.api_group, &info.api_version).unwrap_or(&self.drain).clone()),
             list: info.verb == "list",
             gzip: gzip::accepted(&head.headers),
         };
