@@ -1,203 +1,205 @@
-//! OpenAPI documents: made when something changes, served from memory.
+//! OpenAPI documents: made when something changes, served from memory. No request for one ever waits for a backend.
 
-use std::{collections::HashMap, sync::Arc};
+mod document;
+mod entry;
+mod merged;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, HashMap, btree_map},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use kubridge_bridge::{discovery_doc, model::Api, openapi_doc, status::ApiError};
+use http::{HeaderMap, Response};
+use kubridge_bridge::{
+    discovery_doc::VersionDocument,
+    model::Api,
+    negotiate, openapi_doc,
+    openapi_doc::{V2Document, V3Document},
+    status::ApiError,
+};
 
-use crate::body::{self, Body};
+use crate::body::Body;
+use document::Document;
+use entry::Entry;
+use merged::Merged;
+
+/// What one part of the API says of itself.
+#[derive(Debug, Clone)]
+pub struct Documented {
+    /// Where its v3 document stands below `/openapi/v3/`: "apis/inventory.example.com/v1", "api/v1", "version".
+    pub key: String,
+    /// Whose it is.
+    pub origin: Origin,
+    /// What it is made from.
+    pub source: Source,
+}
+
+/// Whose a document is: the order in which v2 documents are merged, the first of which wins a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Origin {
+    /// This program's own kinds.
+    Own,
+    /// The delegate's. Nothing of it counts that an APIService claims for somebody else.
+    Delegate,
+    /// A backend's.
+    Backend,
+}
+
+/// What a document is made from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// The schema of a gRPC backend, or our own.
+    Schema(Arc<Api>),
+    /// What a server served, cut to its claim. One is made from the other where it is missing.
+    Downloaded {
+        /// From `/openapi/v3/...`.
+        v3: Option<Arc<V3Document>>,
+        /// From `/openapi/v2`.
+        v2: Option<Arc<V2Document>>,
+    },
+    /// What discovery says, of a server that has no OpenAPI at all: its kinds, with any fields.
+    Discovered(Arc<VersionDocument>),
+}
 
 /// The present documents of `/openapi/v2` and `/openapi/v3`.
 #[derive(Debug, Default)]
 pub struct OpenApi {
     documents: ArcSwap<Documents>,
+    /// One at a time: each builds on what the one before made.
+    publishing: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
 struct Documents {
-    v2: Option<Document>,
-    v2_protobuf: Option<Document>,
-    index: Option<Document>,
+    index: Document,
     /// By the path below `/openapi/v3/`: "apis/inventory.example.com/v1".
-    v3: HashMap<String, Document>,
-}
-
-#[derive(Debug, Clone)]
-struct Document {
-    /// The API that it was made from: it is made anew only when that changes.
-    api: Option<Arc<Api>>,
-    media: &'static str,
-    body: Bytes,
-    hash: String,
+    entries: HashMap<String, Arc<Entry>>,
+    v2: Arc<Merged>,
 }
 
 const JSON: &str = "application/json";
-/// client-go's `OpenAPISchema()` reads nothing else; an older spelling has an `@` for the second dot.
+/// client-go's `OpenAPISchema()` reads nothing else, and asks for the older spelling.
 const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+const PROTOBUF_OLD: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+
+impl Documented {
+    /// What a backend says of a group and version that is claimed for it.
+    pub fn new(group: &str, version: &str, source: Source) -> Self {
+        Self { key: openapi_doc::path(group, version), origin: Origin::Backend, source }
+    }
+
+    /// What our own kinds of a group and version are.
+    pub fn own(group: &str, version: &str, source: Source) -> Self {
+        Self { origin: Origin::Own, ..Self::new(group, version, source) }
+    }
+
+    /// What the delegate serves at `/openapi/v3/KEY`; `source` needs no v2 where [`Self::delegate_v2`] has it.
+    pub fn delegate(key: impl Into<String>, source: Source) -> Self {
+        Self { key: key.into(), origin: Origin::Delegate, source }
+    }
+
+    /// The delegate's whole `/openapi/v2`: of it is taken what no APIService claims for somebody else.
+    pub fn delegate_v2(document: Arc<V2Document>) -> Self {
+        Self::delegate("", Source::Downloaded { v3: None, v2: Some(document) })
+    }
+}
 
 impl OpenApi {
-    /// Replaces the documents. What has not changed since the last time is not made again.
-    pub fn publish(&self, apis: &[Arc<Api>]) {
-        let present = self.documents.load();
-        let mut v3 = HashMap::with_capacity(apis.len());
-        for api in apis {
-            let path = openapi_doc::path(&api.group, &api.version);
-            let known =
-                present.v3.get(&path).filter(|d| d.api.as_ref().is_some_and(|known| Arc::ptr_eq(known, api)));
-            let document = known
-                .cloned()
-                .unwrap_or_else(|| Document::new(openapi_doc::document(api), Some(Arc::clone(api))));
-            v3.insert(path, document);
+    /// Replaces the documents. What has not changed since the last time (the same `Arc`) is not made again.
+    ///
+    /// Of two documents with one key that of an APIService counts, else the earlier one. Documents of backends are merged
+    /// in the order given: that of their group's priority, and the version's.
+    ///
+    /// This makes and compresses documents: milliseconds for each that changed. Not to be called from an async task but
+    /// through `spawn_blocking`. Says whether anything is different now.
+    pub fn publish(&self, documented: &[Documented]) -> bool {
+        let _publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.documents.load();
+        let mut chosen: BTreeMap<&str, &Documented> = BTreeMap::new();
+        for documented in documented {
+            match chosen.entry(&documented.key) {
+                btree_map::Entry::Vacant(place) => {
+                    place.insert(documented);
+                }
+                btree_map::Entry::Occupied(mut known) => {
+                    // Who claims it speaks for it.
+                    let delegated = known.get().origin == Origin::Delegate;
+                    if delegated && documented.origin != Origin::Delegate {
+                        known.insert(documented);
+                    }
+                }
+            }
         }
-        let mut entries: Vec<(&str, &str)> =
-            v3.iter().map(|(path, document)| (path.as_str(), document.hash.as_str())).collect();
-        entries.sort_unstable();
-        let index = Document::new(openapi_doc::index(entries), None);
-        let v2 = Document::new(openapi_doc::v2(env!("CARGO_PKG_VERSION")), None);
-        let v2_protobuf = Document {
-            media: PROTOBUF,
-            ..Document::new(openapi_doc::v2_protobuf(env!("CARGO_PKG_VERSION")), None)
+        let made = |documented: &Documented| match before.entries.get(&documented.key) {
+            Some(entry) if entry.is_of(documented) => Arc::clone(entry),
+            _ => Arc::new(Entry::new(documented)),
         };
-        self.documents.store(Arc::new(Documents {
-            v2: Some(v2),
-            v2_protobuf: Some(v2_protobuf),
-            index: Some(index),
-            v3,
-        }));
+        let entries: HashMap<String, Arc<Entry>> =
+            chosen.values().map(|documented| (documented.key.clone(), made(documented))).collect();
+        let mut seen: HashMap<&str, ()> = HashMap::with_capacity(entries.len());
+        let mut order: Vec<&Arc<Entry>> = documented
+            .iter()
+            .filter(|documented| seen.insert(&documented.key, ()).is_none())
+            .filter_map(|documented| entries.get(&documented.key))
+            .collect();
+        order.sort_by_key(|entry| entry.origin());
+        let v2 = Merged::kept(&before.v2, &order);
+        let same = entries.len() == before.entries.len()
+            && entries
+                .iter()
+                .all(|(key, entry)| before.entries.get(key).is_some_and(|b| Arc::ptr_eq(b, entry)));
+        if same && Arc::ptr_eq(&v2, &before.v2) && before.index.is_made() {
+            return false;
+        }
+        let mut hashes: Vec<(&str, &str)> =
+            entries.iter().filter_map(|(key, entry)| Some((key.as_str(), entry.v3()?.hash()))).collect();
+        hashes.sort_unstable();
+        let index = openapi_doc::index(hashes);
+        let index = if before.index.is(&index) { before.index.clone() } else { Document::new(JSON, index) };
+        self.documents.store(Arc::new(Documents { index, entries, v2 }));
+        true
     }
 
-    /// Answers `GET path?query` (`/openapi/v2`, `/openapi/v3`, `/openapi/v3/apis/G/V`) from memory.
+    /// Answers `GET path?query` (`/openapi/v2`, `/openapi/v3`, `/openapi/v3/apis/G/V`) from memory. Only v2 may have to
+    /// be put together first, once after each change, on another thread.
     ///
     /// # Errors
-    /// 404 where there is no such document.
-    pub fn serve(&self, path: &str, query: &str, headers: &HeaderMap) -> Result<Response<Body>, ApiError> {
-        let documents = self.documents.load();
-        let document = match path.trim_end_matches('/') {
-            "/openapi/v2" if wants_protobuf(headers) => documents.v2_protobuf.as_ref(),
-            "/openapi/v2" => documents.v2.as_ref(),
-            "/openapi/v3" => documents.index.as_ref(),
-            other => other.strip_prefix("/openapi/v3/").and_then(|path| documents.v3.get(path)),
-        };
-        let document = document.ok_or_else(ApiError::generic_not_found_path)?;
-        match query.split('&').find_map(|pair| pair.strip_prefix("hash=")) {
-            Some(hash) if hash == document.hash => Ok(document.response(headers, true)),
-            Some(_) if document.api.is_some() => Ok(document.redirect(path)),
-            _ => Ok(document.response(headers, false)),
+    /// 404 where there is no such document, 406 where no form of it is acceptable, 503 before anything was published.
+    pub async fn serve(
+        &self,
+        path: &str,
+        query: &str,
+        headers: &HeaderMap,
+    ) -> Result<Response<Body>, ApiError> {
+        let path = path.trim_end_matches('/');
+        let documents = self.documents.load_full();
+        if !documents.index.is_made() {
+            return Err(ApiError::service_unavailable("the OpenAPI documents are not made yet; ask again"));
+        }
+        match path {
+            "/openapi/v2" => match best(headers, &[JSON, PROTOBUF, PROTOBUF_OLD])? {
+                0 => Ok(documents.v2.json().await?.response(headers, false)),
+                _ => Ok(documents.v2.protobuf().await?.response(headers, false)),
+            },
+            "/openapi/v3" => Ok(documents.index.response(headers, false)),
+            _ => {
+                let entry = path.strip_prefix("/openapi/v3/").and_then(|key| documents.entries.get(key));
+                let document =
+                    entry.and_then(|entry| entry.v3()).ok_or_else(ApiError::generic_not_found_path)?;
+                best(headers, &[JSON])?;
+                match query.split('&').find_map(|pair| pair.strip_prefix("hash=")) {
+                    None | Some("") => Ok(document.response(headers, false)),
+                    Some(hash) if hash == document.hash() => Ok(document.response(headers, true)),
+                    Some(_) => Ok(document.redirect(path)),
+                }
+            }
         }
     }
 }
 
-fn wants_protobuf(headers: &HeaderMap) -> bool {
-    headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).any(|accept| {
-        // The first that we have decides: quality values nobody sends here.
-        let mut types = accept.split(',').map(|media| media.split(';').next().unwrap_or_default().trim());
-        types.find(|media| matches!(*media, JSON | "*/*") || is_protobuf(media)).is_some_and(is_protobuf)
-    })
-}
-
-fn is_protobuf(media: &str) -> bool {
-    media.replace('@', ".") == PROTOBUF
-}
-
-impl Document {
-    fn new(body: Vec<u8>, api: Option<Arc<Api>>) -> Self {
-        let hash = discovery_doc::hash(&body);
-        Self { api, media: JSON, body: body.into(), hash }
-    }
-
-    /// With the right hash in its address a document never changes.
-    fn response(&self, headers: &HeaderMap, immutable: bool) -> Response<Body> {
-        let etag = format!("\"{}\"", self.hash);
-        let known = headers
-            .get_all(header::IF_NONE_MATCH)
-            .iter()
-            .any(|value| value.to_str().is_ok_and(|v| v.split(',').any(|tag| tag.trim() == etag)));
-        let mut response = Response::new(if known { body::empty() } else { body::full(self.body.clone()) });
-        let out = response.headers_mut();
-        if !known {
-            out.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.media));
-        }
-        out.insert(header::ETAG, etag.parse().expect("hexadecimal in quotes is a header value"));
-        out.insert(header::VARY, HeaderValue::from_static("Accept"));
-        let cache = if immutable { "public, immutable, max-age=31536000" } else { "no-cache, private" };
-        out.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
-        if known {
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-        }
-        response
-    }
-
-    /// The document has changed since the client read the index.
-    fn redirect(&self, path: &str) -> Response<Body> {
-        let mut response = Response::new(body::empty());
-        *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
-        if let Ok(location) = HeaderValue::try_from(format!("{path}?hash={}", self.hash)) {
-            response.headers_mut().insert(header::LOCATION, location);
-        }
-        response
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn api(group: &str) -> Arc<Api> {
-        Arc::new(Api { group: group.into(), version: "v1".into(), resources: Vec::new() })
-    }
-
-    #[test]
-    fn a_document_with_its_hash_is_immutable_and_with_another_redirected() {
-        let openapi = OpenApi::default();
-        openapi.publish(&[api("a.example.com")]);
-        let plain = openapi.serve("/openapi/v3/apis/a.example.com/v1", "", &HeaderMap::new()).unwrap();
-        let etag = plain.headers()[header::ETAG].clone();
-        let hash = etag.to_str().unwrap().trim_matches('"').to_owned();
-        let path = "/openapi/v3/apis/a.example.com/v1";
-        let right = openapi.serve(path, &format!("hash={hash}&timeout=32s"), &HeaderMap::new()).unwrap();
-        assert!(right.headers()[header::CACHE_CONTROL].to_str().unwrap().contains("immutable"));
-        let wrong = openapi.serve(path, "hash=00", &HeaderMap::new()).unwrap();
-        assert_eq!(wrong.status(), 301);
-        assert!(wrong.headers()[header::LOCATION].to_str().unwrap().ends_with(&hash));
-        let known = HeaderMap::from_iter([(header::IF_NONE_MATCH, etag)]);
-        assert_eq!(openapi.serve(path, "", &known).unwrap().status(), 304);
-    }
-
-    #[test]
-    fn what_has_not_changed_is_not_made_again() {
-        let openapi = OpenApi::default();
-        let a = api("a.example.com");
-        openapi.publish(&[Arc::clone(&a)]);
-        let before = openapi.documents.load().v3["apis/a.example.com/v1"].body.as_ptr();
-        openapi.publish(&[a, api("b.example.com")]);
-        let documents = openapi.documents.load();
-        assert_eq!(documents.v3["apis/a.example.com/v1"].body.as_ptr(), before);
-        assert_eq!(documents.v3.len(), 2);
-    }
-
-    #[test]
-    fn openapi_v2_is_protobuf_for_those_who_ask_for_it() {
-        let openapi = OpenApi::default();
-        openapi.publish(&[]);
-        let media = |accept: &'static str| {
-            let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]);
-            openapi.serve("/openapi/v2", "", &headers).unwrap().headers()[header::CONTENT_TYPE].clone()
-        };
-        assert_eq!(media("application/com.github.proto-openapi.spec.v2@v1.0+protobuf"), PROTOBUF);
-        assert_eq!(media("application/com.github.proto-openapi.spec.v2.v1.0+protobuf"), PROTOBUF);
-        assert_eq!(media("application/json, */*"), JSON);
-    }
-
-    #[test]
-    fn a_group_that_nobody_serves_has_none() {
-        let openapi = OpenApi::default();
-        openapi.publish(&[]);
-        assert_eq!(
-            openapi.serve("/openapi/v3/apis/x/v1", "", &HeaderMap::new()).unwrap_err().status.code,
-            404
-        );
-        assert!(openapi.serve("/openapi/v2", "", &HeaderMap::new()).is_ok());
-    }
+fn best(headers: &HeaderMap, offers: &[&str]) -> Result<usize, ApiError> {
+    negotiate::best(headers, offers).ok_or_else(|| ApiError::not_acceptable(offers))
 }

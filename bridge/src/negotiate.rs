@@ -208,6 +208,12 @@ pub fn content_type(headers: &HeaderMap) -> Option<String> {
     (!value.is_empty()).then_some(essence)
 }
 
+/// Which of these media types the request's Accept prefers, by its place; the first where any will do, as without an
+/// Accept. `None`: it takes none of them, which is 406.
+pub fn best(headers: &HeaderMap, offers: &[&str]) -> Option<usize> {
+    accept::best(&accept_header(headers), offers)
+}
+
 fn accept_header(headers: &HeaderMap) -> String {
     let values: Vec<&str> =
         headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();

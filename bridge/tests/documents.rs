@@ -227,14 +227,11 @@ fn a_list_answer_that_is_called_like_the_list_kind_gives_way() {
 }
 
 #[test]
-fn the_index_and_version_2_are_valid() {
+fn the_index_names_each_document() {
     let path = openapi_doc::path("inventory.example.com", "v1");
     assert_eq!(
         text(openapi_doc::index([(path.as_str(), "AB12")])),
         r#"{"paths":{"apis/inventory.example.com/v1":{"serverRelativeURL":"/openapi/v3/apis/inventory.example.com/v1?hash=AB12"}}}"#
     );
     assert_eq!(openapi_doc::path("", "v1"), "api/v1");
-    let v2: Value = serde_json::from_slice(&openapi_doc::v2("v1.36.0")).unwrap();
-    assert_eq!(v2["swagger"], "2.0");
-    assert!(v2["paths"].as_object().unwrap().is_empty() && v2["info"]["version"] == "v1.36.0");
 }

@@ -19,7 +19,7 @@ use crate::{
     authz::Authorizer,
     availability::{self, AVAILABLE, Cause, Documents, Flaw, Observation, Remote, Verdict},
     discovery::{Claimed, Discovery, Freshness},
-    openapi::OpenApi,
+    openapi::{Documented, OpenApi, Source},
     proxy::{Backend, Proxy, Route, Routes, Unserved},
     registry::{
         self, Applied, Claim, Owner, Protocol, Registry, Target, proto::apiregistration::ApiServiceCondition,
@@ -172,7 +172,13 @@ impl Aggregation {
                 None => Route::Unserved(unserved(claim, &observation)),
             };
             routes.insert(&claim.group, &claim.version, route);
-            documented.extend(api.clone());
+            documented.extend(api.clone().map(|api| {
+                let documented = match claim.target {
+                    Target::Local => Documented::own,
+                    _ => Documented::new,
+                };
+                documented(&claim.group, &claim.version, Source::Schema(api))
+            }));
             let key = (claim.group.clone(), claim.version.clone());
             let document = api.map(|api| {
                 let known = self.described.remove(&key).filter(|(known, _)| Arc::ptr_eq(known, &api));
@@ -193,8 +199,12 @@ impl Aggregation {
         self.described = described;
         // Routes first: what discovery shows can be asked for.
         self.published.proxy.publish(routes);
-        self.published.openapi.publish(&documented);
         self.published.discovery.publish(&claimed);
+        // Documents are made and compressed, which may take a while.
+        let openapi = Arc::clone(&self.published.openapi);
+        if let Err(error) = tokio::task::spawn_blocking(move || openapi.publish(&documented)).await {
+            tracing::error!(%error, "the OpenAPI documents could not be made");
+        }
         for (claim, conditions) in conditions {
             let conditions = conditions
                 .into_iter()

@@ -74,7 +74,7 @@ impl Router {
             }
             "api" | "apis" => self.discovery.serve(request.method(), path, query, request.headers()),
             "openapi" if *request.method() == Method::GET => {
-                self.openapi.serve(path, query, request.headers())
+                self.openapi.serve(path, query, request.headers()).await
             }
             "openapi" => Err(ApiError::method_not_allowed()),
             _ => Err(ApiError::generic_not_found_path()),

@@ -68,6 +68,21 @@ pub(super) fn discovery(accept: &str, aggregated: bool) -> Result<(DiscoveryForm
     })
 }
 
+/// Which of some media types is the best for the client; the first where it takes any. Parameters do not count.
+pub(super) fn best(accept: &str, offers: &[&str]) -> Option<usize> {
+    if accept.trim().is_empty() {
+        return Some(0);
+    }
+    clauses(accept).iter().find_map(|clause| {
+        let fits = |asked: &str, offered: &str| asked == "*" || asked.eq_ignore_ascii_case(offered);
+        offers.iter().position(|offer| {
+            offer
+                .split_once('/')
+                .is_some_and(|(kind, subtype)| fits(clause.kind, kind) && fits(clause.subtype, subtype))
+        })
+    })
+}
+
 enum Asked {
     Shape(Shape),
     Nothing,
