@@ -10,11 +10,12 @@ use std::{
 
 use anyhow::Context as _;
 use tokio::{net::TcpListener, task::JoinSet, time::sleep};
+use tokio_util::sync::CancellationToken;
 
 mod aggregation;
 mod lint;
 
-use aggregation::{Aggregation, Configured, Published};
+use aggregation::{Aggregation, Configured, Delegate, Published};
 
 pub use lint::{LintReport, LintSource, LintTls, lint};
 
@@ -24,6 +25,7 @@ use crate::{
     config::{Config, San},
     data_dir::{DataDir, read_text},
     discovery::Discovery,
+    last_known_good::LastKnownGood,
     lifecycle::{Lifecycle, Signals},
     openapi::OpenApi,
     pki::{Names, Pki, Refreshed},
@@ -31,11 +33,11 @@ use crate::{
     registry::{Manifests, Registry},
     server::{Parts, Router, Server},
     telemetry::error_chain,
-    upstream::check_ca,
+    upstream::{Options, check_ca},
 };
 
 /// How often certificates and the token file are looked at: a renewal is due 30 days ahead, a changed file soon.
-const UPKEEP_INTERVAL: Duration = Duration::from_secs(60);
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Puts the program together.
 #[derive(Debug)]
@@ -71,11 +73,17 @@ impl App {
             urls: config.backends.iter().map(ToString::to_string).collect(),
             ca: backend_ca(config.tls.backend_ca_file.as_deref())?.unwrap_or_default(),
             identity: pki.client(),
+            proxy_identity: pki.proxy_client(),
+            service_rules: config.service_rules.clone(),
+            kept: LastKnownGood::open(data_dir.path())?,
+            max_age: config.discovery_max_age,
+            delegate: delegate(&config, &data_dir, &pki, &mut tasks).await?,
             descriptor_sets: config
                 .descriptor_sets
                 .iter()
                 .map(|(url, file)| (url.to_string(), file.clone()))
                 .collect(),
+            options: Options { max_requests: config.max_backend_requests_inflight, ..Options::default() },
         };
         let rooms = wire(&config, &data_dir, authorizer, configured, &lifecycle, &mut tasks).await?;
         let router = Router {
@@ -134,6 +142,20 @@ async fn wire(
     aggregation.begin().await;
     tasks.spawn(aggregation.run());
     Ok(published)
+}
+
+/// The delegate, if there is one, and what it last said of itself.
+async fn delegate(
+    config: &Config,
+    data_dir: &DataDir,
+    pki: &Pki,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<Option<Delegate>> {
+    let Some(settings) = &config.delegate else { return Ok(None) };
+    let kept = LastKnownGood::of_delegate(data_dir.path())?;
+    let (delegate, watcher) = Delegate::new(settings, pki.proxy_client(), kept).await?;
+    tasks.spawn(watcher.run(CancellationToken::new()));
+    Ok(Some(delegate))
 }
 
 /// What backends of the command line are verified against, in PEM, and known to be usable.
@@ -226,12 +248,15 @@ impl Upkeep {
 
     fn once(&self) {
         match self.pki.refresh(SystemTime::now()) {
-            Ok(Refreshed { serving, client }) => {
+            Ok(Refreshed { serving, client, proxy_client }) => {
                 if serving {
                     tracing::info!("serving with a new certificate");
                 }
                 if client {
-                    tracing::info!("backends are shown a new certificate from the next connection on");
+                    tracing::info!("gRPC backends are shown a new certificate from the next connection on");
+                }
+                if proxy_client {
+                    tracing::info!("HTTPS backends are shown a new certificate from the next connection on");
                 }
             }
             Err(error) => tracing::error!(error = error_chain(&error), "certificates were not renewed"),

@@ -7,13 +7,22 @@
 //! | `probe` | [`Availability`]: the thin loop around a tracker; `grpc` and `https` say what it listens to |
 //! | `conditions` | pure: an [`Observation`] -> the conditions `Available` and `DiscoveryCurrent` |
 
+//!
+//! Nothing here starts a task. For each backend the application makes an [`Availability`] ([`Availability::grpc`],
+//! [`Availability::https`]), spawns the future that comes with it, and drops that when nobody names the backend any
+//! more. It looks again at what it publishes whenever [`Availability::verdict`] changes; whoever sends requests asks
+//! [`Availability::should_try`] first. [`conditions`] says what to write, [`crate::registry::Registry::set_conditions`]
+//! writes it.
+
 mod conditions;
 mod grpc;
+mod https;
 mod observation;
 mod probe;
 mod tracker;
 
 pub use conditions::{AVAILABLE, DISCOVERY_CURRENT, conditions};
+pub use https::probe_path;
 pub use observation::{Confirmation, Documents, Flaw, Observation, Remote};
 pub use probe::Availability;
 pub use tracker::{Cause, Event, Outcome, Settings, Tracker, Verdict};

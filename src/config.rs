@@ -4,9 +4,11 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Dura
 
 mod kubeconfig;
 mod parse;
+mod service_rules;
 
 pub use kubeconfig::{Kubeconfig, KubeconfigError, Token};
 pub use parse::{AdvertiseUrl, BackendUrl, ParseFault, San, listen_address, parse_duration};
+pub use service_rules::{ServiceRule, ServiceRules};
 
 use crate::telemetry::LogFormat;
 
@@ -23,6 +25,10 @@ pub struct Config {
     pub manifests: Option<PathBuf>,
     /// Schemas for backends that cannot tell theirs.
     pub descriptor_sets: BTreeMap<BackendUrl, PathBuf>,
+    /// Where the Services are that APIServices name.
+    pub service_rules: ServiceRules,
+    /// How many requests to one backend may be in flight, watches and other streams apart.
+    pub max_backend_requests_inflight: usize,
     /// Keys and certificates.
     pub tls: Tls,
     /// Static bearer tokens, in Kubernetes' CSV format.
@@ -33,10 +39,33 @@ pub struct Config {
     pub advertise_url: Option<AdvertiseUrl>,
     /// After this long a request that is not long-running is answered with 504.
     pub request_timeout: Duration,
+    /// Who gets what nobody claims.
+    pub delegate: Option<Delegate>,
+    /// For how long a backend that is away is described by what it last said of itself. After that its discovery is
+    /// Stale, which clients take for unknown.
+    pub discovery_max_age: Duration,
     /// How long requests in flight may take when the server stops.
     pub shutdown_grace: Duration,
     /// How long the server goes on serving when it stops, with `/readyz` failing.
     pub shutdown_delay: Duration,
+}
+
+/// A kube-apiserver that gets what nobody claims.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delegate {
+    /// Where it is, and how we prove who we are: see [`Kubeconfig`].
+    pub kubeconfig: PathBuf,
+    /// How it learns who asks.
+    pub identity: DelegateIdentity,
+}
+
+/// How a delegate learns who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DelegateIdentity {
+    /// `Impersonate-*` headers, which the kubeconfig's user must have the right to.
+    Impersonate,
+    /// `X-Remote-*` headers, believed because of our client certificate.
+    FrontProxy,
 }
 
 /// Keys and certificates: which are made, and which are given.
@@ -52,6 +81,8 @@ pub struct Tls {
     pub backend_ca_file: Option<PathBuf>,
     /// The certificate that `grpcs://` backends are shown, where one is given.
     pub backend_client: Option<OwnCertificate>,
+    /// The certificate that HTTPS backends are shown, where one is given.
+    pub proxy_client: Option<OwnCertificate>,
 }
 
 /// A certificate that somebody else looks after.

@@ -52,6 +52,11 @@ impl Discovery {
         true
     }
 
+    /// Whether there is a document at this path, or will be.
+    pub fn knows(&self, path: &str) -> bool {
+        self.documents.load().get(path.trim_end_matches('/')).is_some()
+    }
+
     /// Answers a request for `/api`, `/api/v1`, `/apis`, `/apis/G`, `/apis/G/V` from memory.
     ///
     /// As in kube-apiserver `/apis` and `/apis/G` answer any method as if it were GET (of HEAD the server leaves out the body).

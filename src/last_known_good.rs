@@ -18,7 +18,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::data_dir::{DataDirError, create_private_dir, write_private};
 
-const DIRECTORY: &str = "last-known-good";
+const BACKENDS: &str = "last-known-good";
+const DELEGATE: &str = "last-known-good-delegate";
 /// The largest file that is read.
 const MAX_FILE: u64 = 128 << 20;
 /// First in each file; a later form has another.
@@ -47,9 +48,17 @@ pub struct Kept {
 }
 
 impl LastKnownGood {
-    /// Makes the directory if it is not there.
+    /// That of the backends. Makes the directory if it is not there.
     pub fn open(data_dir: &Path) -> Result<Self, DataDirError> {
-        let directory = data_dir.join(DIRECTORY);
+        Self::at(data_dir.join(BACKENDS))
+    }
+
+    /// That of the delegate, whose group-versions nobody here names. Makes the directory if it is not there.
+    pub fn of_delegate(data_dir: &Path) -> Result<Self, DataDirError> {
+        Self::at(data_dir.join(DELEGATE))
+    }
+
+    fn at(directory: PathBuf) -> Result<Self, DataDirError> {
         create_private_dir(&directory)?;
         Ok(Self { directory })
     }

@@ -42,6 +42,7 @@ pub struct Pki {
     server_url: String,
     serving: Arc<ServingCertificate>,
     client: Arc<ClientCertificate>,
+    proxy_client: Arc<ClientCertificate>,
     client_roots: Vec<CertificateDer<'static>>,
 }
 
@@ -58,8 +59,10 @@ pub struct ClientCertificate(ArcSwap<CertifiedKey>);
 pub struct Refreshed {
     /// The serving certificate.
     pub serving: bool,
-    /// The certificate that backends are shown.
+    /// The certificate that gRPC backends are shown.
     pub client: bool,
+    /// The certificate that HTTPS backends are shown.
+    pub proxy_client: bool,
 }
 
 /// What is put into certificates and the kubeconfig.
@@ -118,6 +121,7 @@ impl Pki {
         let admin = load_leaf(&dir, &authority, &Purpose::Admin, now)?;
         let serving = certificate(&dir, &authority, &Purpose::Serving(&sans), tls.own.as_ref(), now)?;
         let client = certificate(&dir, &authority, &Purpose::Backends, tls.backend_client.as_ref(), now)?;
+        let proxy_client = proxy_client(&client, tls)?;
         let mut client_roots = vec![authority.certificate().clone()];
         if let Some(file) = &tls.client_ca_file {
             client_roots.extend(certificates(file)?);
@@ -130,6 +134,7 @@ impl Pki {
             server_url: names.server_url,
             serving: Arc::new(ServingCertificate(ArcSwap::from_pointee(serving))),
             client: Arc::new(ClientCertificate(ArcSwap::from_pointee(client))),
+            proxy_client: Arc::new(ClientCertificate(ArcSwap::from_pointee(proxy_client))),
             client_roots,
         };
         pki.write_derived(&authority, &admin)?;
@@ -141,9 +146,14 @@ impl Pki {
         self.serving.clone()
     }
 
-    /// For rustls: what backends are shown, always the certificate of the moment.
+    /// For rustls: what gRPC backends are shown, always the certificate of the moment.
     pub fn client(&self) -> Arc<ClientCertificate> {
         self.client.clone()
+    }
+
+    /// For rustls: what HTTPS backends are shown, always the certificate of the moment.
+    pub fn proxy_client(&self) -> Arc<ClientCertificate> {
+        self.proxy_client.clone()
     }
 
     /// Who may sign client certificates.
@@ -165,9 +175,14 @@ impl Pki {
         let serving = certificate(&self.dir, &authority, &Purpose::Serving(&self.sans), own, now);
         let serving = serving.map(|new| replace(&self.serving.0, new));
         let client = certificate(&self.dir, &authority, &Purpose::Backends, client, now);
+        let proxy_client = match (&client, &self.tls.proxy_client) {
+            (Err(_), None) => Ok(false),
+            (_, Some(own)) => given_certificate(own).map(|new| replace(&self.proxy_client.0, new)),
+            (Ok(new), None) => Ok(replace(&self.proxy_client.0, new.clone())),
+        };
         let client = client.map(|new| replace(&self.client.0, new));
         self.write_derived(&authority, &admin)?;
-        Ok(Refreshed { serving: serving?, client: client? })
+        Ok(Refreshed { serving: serving?, client: client?, proxy_client: proxy_client? })
     }
 
     fn write_derived(&self, authority: &Authority, admin: &issue::Leaf) -> Result<(), PkiError> {
@@ -200,6 +215,14 @@ impl ResolvesClientCert for ClientCertificate {
 
     fn has_certs(&self) -> bool {
         true
+    }
+}
+
+/// What HTTPS backends are shown: the one that is given for them, else the one for all.
+fn proxy_client(client: &CertifiedKey, tls: &Tls) -> Result<CertifiedKey, PkiError> {
+    match &tls.proxy_client {
+        Some(own) => given_certificate(own),
+        None => Ok(client.clone()),
     }
 }
 

@@ -3,12 +3,13 @@
 //! What is resolved is an immutable snapshot of routes; a request keeps the one that it began with.
 
 mod backend;
+mod forward;
 mod gzip;
 mod reply;
 mod routes;
 mod world;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -24,6 +25,7 @@ use crate::{
 };
 
 pub use backend::{Backend, Connector};
+pub use forward::{Forward, Identity};
 pub use reply::warning_header;
 pub use routes::{Route, Routes, Unserved};
 pub use world::World;
@@ -38,6 +40,8 @@ pub struct Caller {
     pub user: Arc<UserInfo>,
     /// The request's audit id: in the answer, the log, and the backend's metadata.
     pub audit_id: Arc<str>,
+    /// Where the request comes from, if that is known.
+    pub client: Option<IpAddr>,
 }
 
 /// Answers resource requests from the routes that are published to it.
@@ -66,7 +70,38 @@ impl Proxy {
         self.routes.load_full()
     }
 
-    /// Answers a resource request.
+    /// Whether requests like this one are passed on to an HTTPS backend or the delegate: whatever their method is, and
+    /// also those that name no resource.
+    pub fn forwards(&self, info: &RequestInfo) -> bool {
+        self.routes.load().forward(info).is_some()
+    }
+
+    /// Whether there is anybody to pass on to what is nobody's here.
+    pub fn has_delegate(&self) -> bool {
+        self.routes.load().delegate().is_some()
+    }
+
+    /// Passes on what is nobody's here.
+    ///
+    /// # Errors
+    /// 404 where there is no delegate; else whatever the client is to be told.
+    pub async fn delegate(
+        &self,
+        request: Request<Incoming>,
+        info: RequestInfo,
+        caller: &Caller,
+    ) -> Result<Response<Body>, ApiError> {
+        let routes = self.routes.load_full();
+        match routes.delegate() {
+            Some(delegate) => delegate.serve(request, &info, caller, &self.drain).await,
+            None => {
+                refuse_upgrade(&request)?;
+                Err(ApiError::generic_not_found_path())
+            }
+        }
+    }
+
+    /// Answers a request for a resource, or one that [`Self::forwards`].
     ///
     /// # Errors
     /// Whatever the client is to be told: see [`ApiError`].
@@ -77,6 +112,10 @@ impl Proxy {
         caller: &Caller,
     ) -> Result<Response<Body>, ApiError> {
         let routes = self.routes.load_full();
+        if let Some((forward, drain)) = routes.forward(&info) {
+            return forward.serve(request, &info, caller, drain.unwrap_or(&self.drain)).await;
+        }
+        refuse_upgrade(&request)?;
         let (backend, resource) = routes.resolve(&info)?;
 
         let (head, body) = request.into_parts();
@@ -121,6 +160,18 @@ impl Proxy {
             }
         }
     }
+}
+
+/// Refuses to speak another protocol.
+///
+/// # Errors
+/// 400 for a request that asks for one.
+pub fn refuse_upgrade<B>(request: &Request<B>) -> Result<(), ApiError> {
+    if !forward::wants_upgrade(request.headers(), request.version()) {
+        return Ok(());
+    }
+    let protocol = request.headers().get(http::header::UPGRADE).and_then(|value| value.to_str().ok());
+    Err(forward::no_upgrade(protocol.unwrap_or_default()))
 }
 
 /// Reads a body of at most [`MAX_BODY`]. Only methods that have one.

@@ -127,6 +127,8 @@ pub enum Ran {
 pub enum TransportKind {
     /// No connection.
     Unavailable,
+    /// So many calls to the backend are in flight that no more are sent.
+    Overloaded,
     /// The connection broke or the stream was reset.
     Broken,
     /// The deadline passed.

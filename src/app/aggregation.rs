@@ -2,34 +2,43 @@
 //! whatever changes wakes it, it looks at everything, and publishes immutable snapshots.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     path::PathBuf,
     sync::Arc,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::Context as _;
 use kubridge_bridge::{
     discovery_doc::VersionDocument,
     model::{Api, Schema},
+    openapi_doc,
+    proto::Condition,
 };
 use rustls::client::ResolvesClientCert;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::sleep};
 
 use crate::{
     authz::Authorizer,
-    availability::{self, AVAILABLE, Cause, Documents, Flaw, Observation, Remote, Verdict},
+    availability::{self, Observation},
+    config::ServiceRules,
     discovery::{Claimed, Discovery, Freshness},
-    openapi::{Documented, OpenApi, Source},
-    proxy::{Backend, Proxy, Route, Routes, Unserved},
+    last_known_good::LastKnownGood,
+    openapi::{Documented, OpenApi},
+    proxy::{Backend, Proxy, Route, Routes},
     registry::{
-        self, Applied, Claim, Owner, Protocol, Registry, Target, proto::apiregistration::ApiServiceCondition,
+        self, Applied, Claim, Owner, Rank, Registry, Target, proto::apiregistration::ApiServiceCondition,
     },
-    upstream::FailureReason,
+    upstream::{GroupVersion, Options},
 };
 
 mod backends;
+mod delegate;
+mod look;
 
-use backends::{Backends, Key, Known};
+use backends::{Backends, Key};
+pub(super) use delegate::Delegate;
+use look::{Look, Said};
 
 /// What the loop publishes to.
 #[derive(Debug, Clone)]
@@ -48,8 +57,20 @@ pub(super) struct Configured {
     pub(super) ca: Vec<u8>,
     /// What every `grpcs://` backend is shown.
     pub(super) identity: Arc<dyn ResolvesClientCert>,
+    /// What every HTTPS backend is shown.
+    pub(super) proxy_identity: Arc<dyn ResolvesClientCert>,
+    /// Where Services are.
+    pub(super) service_rules: ServiceRules,
+    /// How every backend is connected to.
+    pub(super) options: Options,
     /// The schemas of backends that cannot tell theirs.
     pub(super) descriptor_sets: BTreeMap<String, PathBuf>,
+    /// Where what they say of themselves is kept.
+    pub(super) kept: LastKnownGood,
+    /// For how long that is served as Current while they are away.
+    pub(super) max_age: Duration,
+    /// Who gets what nobody claims.
+    pub(super) delegate: Option<Delegate>,
 }
 
 /// The loop, and what it knows.
@@ -66,9 +87,11 @@ pub(super) struct Aggregation {
     /// The group-versions that were last applied for each of them.
     applied: HashMap<String, Vec<(String, String)>>,
     backends: Backends,
+    delegate: Option<Delegate>,
+    /// What discovery says of each API.
+    described: HashMap<GroupVersion, (Arc<Api>, Arc<VersionDocument>)>,
+    max_age: Duration,
     changed: Arc<Notify>,
-    /// What discovery says of each API, by group and version: made once for each schema.
-    described: HashMap<(String, String), (Arc<Api>, Arc<VersionDocument>)>,
 }
 
 impl Aggregation {
@@ -83,7 +106,15 @@ impl Aggregation {
             .map_err(|faults| anyhow::anyhow!("{faults:?}"))
             .context("the built-in APIs have faults")?;
         let changed = Arc::new(Notify::new());
-        let backends = Backends::new(configured.descriptor_sets, configured.identity, Arc::clone(&changed));
+        let settings = backends::Settings {
+            descriptor_sets: configured.descriptor_sets,
+            grpc_identity: configured.identity,
+            https_identity: configured.proxy_identity,
+            service_rules: configured.service_rules,
+            options: configured.options,
+            kept: configured.kept,
+        };
+        let backends = Backends::new(settings, Arc::clone(&changed));
         Ok(Self {
             registry,
             published,
@@ -93,8 +124,10 @@ impl Aggregation {
             configured_ca: configured.ca,
             applied: HashMap::new(),
             backends,
-            changed,
+            delegate: configured.delegate,
             described: HashMap::new(),
+            max_age: configured.max_age,
+            changed,
         })
     }
 
@@ -109,27 +142,50 @@ impl Aggregation {
     /// Runs until it is dropped.
     pub(super) async fn run(mut self) {
         let mut snapshots = self.registry.snapshots();
+        let mut delegate = self.delegate.as_ref().map(Delegate::documents);
         loop {
-            self.step().await;
+            let delegate_changed = async {
+                match &mut delegate {
+                    Some(documents) => documents.changed().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let stale_at = self.step().await;
+            // Some documents become Stale by time alone.
+            let grown_old = async {
+                match stale_at.map(|at| at.duration_since(SystemTime::now()).unwrap_or_default()) {
+                    Some(rest) => sleep(rest).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 changed = snapshots.changed() => if changed.is_err() { return },
                 () = self.changed.notified() => {}
+                Ok(()) = delegate_changed => {}
+                () = grown_old => {}
             }
         }
     }
 
-    /// Looks at everything once.
-    async fn step(&mut self) {
+    /// Looks at everything once; says when the next document becomes Stale by time alone.
+    async fn step(&mut self) -> Option<SystemTime> {
         let snapshot = Arc::clone(&self.registry.snapshots().borrow());
-        self.backends.keep(self.wanted(&snapshot.claims));
+        self.backends.keep(self.wanted(&snapshot.claims)).await;
         self.claim(&snapshot.claims).await;
-        self.publish(&snapshot.claims).await;
+        self.publish(&snapshot.claims).await
     }
 
-    /// Every backend that somebody names.
-    fn wanted(&self, claims: &[Arc<Claim>]) -> Vec<Key> {
-        let mut wanted: Vec<Key> = claims.iter().filter_map(|claim| self.key(claim)).collect();
-        wanted.extend(self.configured.iter().map(|url| self.configured_key(url)));
+    /// Every backend that somebody names, and what is claimed of it.
+    fn wanted(&self, claims: &[Arc<Claim>]) -> HashMap<Key, Vec<GroupVersion>> {
+        let mut wanted: HashMap<Key, Vec<GroupVersion>> = HashMap::new();
+        for claim in claims {
+            if let Some(key) = self.key(claim) {
+                wanted.entry(key).or_default().push((claim.group.clone(), claim.version.clone()));
+            }
+        }
+        for url in &self.configured {
+            wanted.entry(self.configured_key(url)).or_default();
+        }
         wanted
     }
 
@@ -139,7 +195,7 @@ impl Aggregation {
             let Some(schema) = self.backends.schema(&self.configured_key(url)) else {
                 continue;
             };
-            let declared = declared(&schema);
+            let declared = look::declared(&schema);
             let claimed = |(group, version): &(String, String)| {
                 claims.iter().any(|claim| claim.group == *group && claim.version == *version)
             };
@@ -158,150 +214,197 @@ impl Aggregation {
         }
     }
 
-    async fn publish(&mut self, claims: &[Arc<Claim>]) {
+    async fn publish(&mut self, claims: &[Arc<Claim>]) -> Option<SystemTime> {
+        let now = SystemTime::now();
         let mut routes = Routes::default();
         let mut claimed = Vec::with_capacity(claims.len());
         let mut documented = Vec::with_capacity(claims.len());
-        let mut conditions = Vec::with_capacity(claims.len());
+        let mut conditions = Vec::new();
         let mut described = HashMap::with_capacity(claims.len());
+        let mut stale_at = None;
+        // As in Kubernetes our own APIs are served even while their APIServices are deleted: those come back.
+        for api in &self.own.apis {
+            let route = Route::Served { api: Arc::clone(api), backend: self.own_backend(&api.group) };
+            routes.insert(&api.group, &api.version, route);
+        }
         for claim in claims {
-            let (served, observation) = self.look(claim);
-            let api = served.as_ref().map(|(api, _)| Arc::clone(api));
-            let route = match served {
-                Some((api, backend)) => Route::Served { api, backend },
-                None => Route::Unserved(unserved(claim, &observation)),
+            let look = self.look(claim, now);
+            let (freshness, until) = look.freshness();
+            stale_at = [stale_at, until].into_iter().flatten().min();
+            let said = availability::conditions(&look.observation);
+            if !are_written(&said, &claim.conditions) {
+                conditions.push((claim, said));
+            }
+            let version = (claim.group.clone(), claim.version.clone());
+            let document = match look.said {
+                Said::Nothing => None,
+                Said::ByBackend(document) => Some(document),
+                Said::BySchema(api) => {
+                    // Made once for each schema.
+                    let known = self.described.remove(&version).filter(|(known, _)| Arc::ptr_eq(known, &api));
+                    let document = known
+                        .map_or_else(|| Arc::new(VersionDocument::of_schema(&api)), |(_, document)| document);
+                    described.insert(version, (api, Arc::clone(&document)));
+                    Some(document)
+                }
             };
-            routes.insert(&claim.group, &claim.version, route);
-            documented.extend(api.clone().map(|api| {
-                let documented = match claim.target {
-                    Target::Local => Documented::own,
-                    _ => Documented::new,
-                };
-                documented(&claim.group, &claim.version, Source::Schema(api))
+            routes.insert(&claim.group, &claim.version, look.route);
+            documented.extend(look.source.map(|(origin, source)| {
+                let documented = Documented::new(&claim.group, &claim.version, source);
+                Documented { origin, ..documented }
             }));
-            let key = (claim.group.clone(), claim.version.clone());
-            let document = api.map(|api| {
-                let known = self.described.remove(&key).filter(|(known, _)| Arc::ptr_eq(known, &api));
-                let document = known
-                    .map_or_else(|| Arc::new(VersionDocument::of_schema(&api)), |(_, document)| document);
-                described.insert(key, (api, Arc::clone(&document)));
-                document
-            });
             claimed.push(Claimed {
                 group: claim.group.clone(),
                 version: claim.version.clone(),
                 api_service: claim.name.clone(),
                 document,
-                freshness: Freshness::Current,
+                freshness,
             });
-            conditions.push((claim, availability::conditions(&observation)));
         }
         self.described = described;
+        if let Some(delegate) = &self.delegate {
+            routes.set_delegate(delegate.route());
+            let until = self.add_delegated(delegate, now, &mut claimed, &mut documented, claims);
+            stale_at = [stale_at, until].into_iter().flatten().min();
+        }
         // Routes first: what discovery shows can be asked for.
         self.published.proxy.publish(routes);
         self.published.discovery.publish(&claimed);
-        // Documents are made and compressed, which may take a while.
         let openapi = Arc::clone(&self.published.openapi);
-        if let Err(error) = tokio::task::spawn_blocking(move || openapi.publish(&documented)).await {
+        let described = tokio::task::spawn_blocking(move || openapi.publish(&documented)).await;
+        if let Err(error) = described {
             tracing::error!(%error, "the OpenAPI documents could not be made");
         }
+        // Last: who waited for them finds everything there.
         for (claim, conditions) in conditions {
-            let conditions = conditions
-                .into_iter()
-                .map(|condition| ApiServiceCondition {
-                    r#type: condition.r#type,
-                    status: condition.status,
-                    reason: condition.reason,
-                    message: condition.message,
-                    last_transition_time: None,
-                })
-                .collect();
+            let conditions = conditions.into_iter().map(written).collect();
             if let Err(error) = self.registry.set_conditions(&claim.name, &claim.uid, conditions).await {
-                tracing::error!(api_service = claim.name, %error, "a condition could not be written");
+                tracing::error!(api_service = claim.name, %error, "conditions could not be written");
             }
         }
+        stale_at
+    }
+
+    /// What the delegate serves beside the claims, each in its place.
+    fn add_delegated(
+        &self,
+        delegate: &Delegate,
+        now: SystemTime,
+        claimed: &mut Vec<Claimed>,
+        documented: &mut Vec<Documented>,
+        claims: &[Arc<Claim>],
+    ) -> Option<SystemTime> {
+        let mut stale_at = None;
+        let here: HashSet<(&str, &str)> =
+            claims.iter().map(|claim| (claim.group.as_str(), claim.version.as_str())).collect();
+        let mut ranks: HashMap<GroupVersion, (i32, i32)> = HashMap::new();
+        for claim in claims {
+            let version = (claim.group.clone(), claim.version.clone());
+            ranks.insert(version, (claim.group_priority, claim.version_priority));
+        }
+        for served in delegate.serves(|(group, version)| here.contains(&(group, version))) {
+            let until = served.confirmed_at.and_then(|at| at.checked_add(self.max_age));
+            let freshness = match until {
+                Some(until) if until <= now => Freshness::Stale,
+                until => {
+                    stale_at = [stale_at, until].into_iter().flatten().min();
+                    Freshness::Current
+                }
+            };
+            let (group, version) = served.version.clone();
+            ranks.insert(served.version, served.priorities);
+            let key = openapi_doc::path(&group, &version);
+            documented.extend(served.look.source.map(|(_, source)| Documented::delegate(key, source)));
+            claimed.push(Claimed {
+                api_service: format!("{version}.{group}"),
+                group,
+                version,
+                document: served.look.said.by_backend(),
+                freshness,
+            });
+        }
+        documented.extend(delegate.v2().map(Documented::delegate_v2));
+        registry::sort_by_rank(claimed, |claimed| {
+            let version = (claimed.group.clone(), claimed.version.clone());
+            let (group_priority, version_priority) = ranks.get(&version).copied().unwrap_or_default();
+            Rank { group: &claimed.group, version: &claimed.version, group_priority, version_priority }
+        });
+        stale_at
     }
 
     /// What serves a claim, if anything can, and what is to be said about it.
-    fn look(&self, claim: &Claim) -> (Option<(Arc<Api>, Backend)>, Observation) {
-        match &claim.target {
-            Target::Local => {
-                let served = find(&self.own, claim).map(|api| (api, self.own_backend(claim)));
-                (served, Observation::Local)
-            }
-            Target::UnknownProtocol { protocol } => {
-                (None, Observation::UnknownProtocol { protocol: protocol.clone() })
-            }
-            Target::Service { protocol: Protocol::Https, .. } => {
+    fn look(&mut self, claim: &Claim, now: SystemTime) -> Look {
+        let Some(key) = self.key(claim) else {
+            return match (&claim.target, look::find(&self.own, claim)) {
+                (Target::UnknownProtocol { protocol }, _) => {
+                    Look::unserved(claim, Observation::UnknownProtocol { protocol: protocol.clone() })
+                }
+                (_, Some(api)) => Look::own(api, self.own_backend(&claim.group)),
+                (_, None) => {
+                    let version = (claim.group.clone(), claim.version.clone());
+                    let known = self.delegate.as_ref().and_then(|delegate| delegate.version(&version));
+                    Look::delegated(known.as_ref())
+                }
+            };
+        };
+        match self.backends.known(&key, now) {
+            Some(Ok(known)) => Look::remote(claim, &known, self.max_age, now),
+            Some(Err((flaw, why))) => {
                 let url = claim.target.url().unwrap_or_default();
-                let why = "this version speaks to gRPC backends only".to_owned();
-                (None, Observation::Unusable { url, flaw: Flaw::Address, why })
+                Look::unserved(claim, Observation::Unusable { url, flaw, why })
             }
-            Target::Grpc { .. } | Target::Service { .. } => {
-                let url = claim.target.url().unwrap_or_default();
-                let known = self.key(claim).map_or(Known::default(), |key| self.backends.known(&key));
-                let observation = known.observation(&url, claim);
-                let served = known.schema.as_ref().and_then(|schema| find(schema, claim)).zip(known.backend);
-                (served, observation)
-            }
+            None => unreachable!("every key that a claim has is kept"),
         }
     }
 
+    /// The backend of a claim; `None`: it has none.
     fn key(&self, claim: &Claim) -> Option<Key> {
+        let of =
+            |ca: Vec<u8>| Key { target: claim.target.clone(), ca, insecure: claim.insecure_skip_tls_verify };
         match &claim.target {
+            Target::Local | Target::UnknownProtocol { .. } => None,
             // What a --backend declares is claimed with its URL alone: the CA is the command line's.
             Target::Grpc { url } if claim.ca_bundle.is_empty() && self.configured.contains(url) => {
                 Some(self.configured_key(url))
             }
-            Target::Grpc { .. } | Target::Service { protocol: Protocol::Grpc | Protocol::Grpcs, .. } => {
-                claim.target.url().map(|url| Key { url, ca: claim.ca_bundle.clone() })
-            }
-            Target::Local | Target::Service { .. } | Target::UnknownProtocol { .. } => None,
+            Target::Grpc { .. } | Target::Service { .. } => Some(of(claim.ca_bundle.clone())),
         }
     }
 
     fn configured_key(&self, url: &str) -> Key {
         let ca = if url.starts_with("grpcs://") { self.configured_ca.clone() } else { Vec::new() };
-        Key { url: url.to_owned(), ca }
+        Key { target: Target::Grpc { url: url.to_owned() }, ca, insecure: false }
     }
 
-    fn own_backend(&self, claim: &Claim) -> Backend {
-        match claim.group.as_str() {
+    fn own_backend(&self, group: &str) -> Backend {
+        match group {
             "authentication.k8s.io" | "authorization.k8s.io" => Backend::Review(self.authorizer),
             _ => Backend::Store(self.registry.caller()),
         }
     }
 }
 
-fn find(schema: &Schema, claim: &Claim) -> Option<Arc<Api>> {
-    schema.apis.iter().find(|api| api.group == claim.group && api.version == claim.version).cloned()
+/// Whether an APIService says all of this already. Its resourceVersion moves only where something is news.
+fn are_written(said: &[Condition], present: &[ApiServiceCondition]) -> bool {
+    said.iter().all(|said| {
+        present.iter().any(|present| {
+            present.r#type == said.r#type
+                && present.status == said.status
+                && present.reason == said.reason
+                && present.message == said.message
+        })
+    })
 }
 
-fn declared(schema: &Schema) -> Vec<(String, String)> {
-    schema.apis.iter().map(|api| (api.group.clone(), api.version.clone())).collect()
-}
-
-fn unserved(claim: &Claim, observation: &Observation) -> Unserved {
-    let reason = match observation {
-        Observation::Local | Observation::UnknownProtocol { .. } => {
-            "is of a kind that this version does not serve"
-        }
-        Observation::Unusable { .. } => "has an address or a CA that cannot be used",
-        Observation::Remote(Remote {
-            verdict: Verdict::Unavailable { cause: Cause::Connect(FailureReason::Tls), .. },
-            ..
-        }) => "cannot be reached, because a certificate is not accepted",
-        Observation::Remote(Remote { documents, .. }) => match documents {
-            Documents::Rejected { .. } => "has a schema with faults",
-            Documents::NotDeclared { .. } => "does not declare this group and version",
-            Documents::Pending | Documents::Missing { .. } | Documents::Known { .. } => {
-                "has not been reached yet"
-            }
-        },
-    };
-    let available = availability::conditions(observation).into_iter().find(|said| said.r#type == AVAILABLE);
-    let log = available.map(|condition| condition.message).unwrap_or_default();
-    Unserved { api_service: claim.name.clone(), reason, log }
+/// Without its time, which is the registry's.
+fn written(condition: Condition) -> ApiServiceCondition {
+    ApiServiceCondition {
+        r#type: condition.r#type,
+        status: condition.status,
+        reason: condition.reason,
+        message: condition.message,
+        last_transition_time: None,
+    }
 }
 
 fn log_applied(url: &str, name: &str, applied: &Applied) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::config::{AuthorizationMode, Tls};
+use crate::config::{AuthorizationMode, ServiceRules, Tls};
 
 fn config(data_dir: &Path) -> Config {
     Config {
@@ -13,12 +13,16 @@ fn config(data_dir: &Path) -> Config {
         backends: Vec::new(),
         manifests: None,
         descriptor_sets: BTreeMap::new(),
+        service_rules: ServiceRules::default(),
+        max_backend_requests_inflight: 1024,
         tls: Tls::default(),
         token_auth_file: None,
         authorization_mode: AuthorizationMode::SystemMasters,
         advertise_url: None,
         request_timeout: Duration::from_secs(60),
         shutdown_grace: Duration::from_secs(30),
+        delegate: None,
+        discovery_max_age: Duration::from_secs(60),
         shutdown_delay: Duration::from_secs(5),
     }
 }

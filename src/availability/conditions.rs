@@ -7,6 +7,7 @@ use kubridge_bridge::proto::Condition;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
+    https::probe_path,
     observation::{Confirmation, Documents, Flaw, Observation, Remote},
     tracker::{Cause, Verdict},
 };
@@ -69,11 +70,7 @@ fn remote_available(remote: &Remote) -> Option<Condition> {
         }
         Documents::Missing { last_error } => {
             let error = without(url, last_error);
-            (
-                "False",
-                "FailedDiscoveryCheck",
-                format!("failing or missing response from {url}: no {what}: {error}"),
-            )
+            ("False", "FailedDiscoveryCheck", failing(remote, &format!("no {what}: {error}")))
         }
         Documents::Rejected { faults } if is_grpc(url) => (
             "False",
@@ -147,13 +144,26 @@ fn unavailable(remote: &Remote, cause: Cause, message: &str) -> Condition {
                 | FailureReason::Timeout
                 | FailureReason::Network => "start the backend, or correct its address",
             };
-            ("FailedDiscoveryCheck", format!("failing or missing response from {url}: {error}; {mend}"))
+            ("FailedDiscoveryCheck", failing(remote, &format!("{error}; {mend}")))
         }
-        (Cause::Traffic | Cause::Probe, _) => {
-            ("FailedDiscoveryCheck", format!("failing or missing response from {url}: {error}"))
-        }
+        (Cause::Traffic | Cause::Probe, _) => ("FailedDiscoveryCheck", failing(remote, &error)),
     };
     condition(AVAILABLE, "False", reason, message)
+}
+
+/// kube-aggregator's words. It asks an HTTPS backend for the group and version.
+fn failing(remote: &Remote, error: &str) -> String {
+    const WORDS: &str = "failing or missing response from";
+    match error.find(WORDS) {
+        // Who asked has said so.
+        Some(at) => error[at..].to_owned(),
+        None if is_grpc(&remote.url) => format!("{WORDS} {}: {error}", remote.url),
+        None => {
+            let (group, version) =
+                remote.group_version.rsplit_once('/').unwrap_or(("", &remote.group_version));
+            format!("{WORDS} {}{}: {error}", remote.url, probe_path(group, version))
+        }
+    }
 }
 
 fn not_declared(url: &str, group_version: &str, declared: &[String]) -> String {

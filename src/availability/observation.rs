@@ -41,7 +41,10 @@ impl Flaw {
     /// What an error of [`crate::upstream::Backend::new`] is about.
     pub fn of(error: &EndpointError) -> Self {
         match error {
-            EndpointError::NoCa(_) | EndpointError::Ca(_) => Self::CaBundle,
+            EndpointError::NoCa(_)
+            | EndpointError::Ca(_)
+            | EndpointError::CaUnused(_)
+            | EndpointError::NoSystemCa(_) => Self::CaBundle,
             EndpointError::Scheme(_)
             | EndpointError::Port(_)
             | EndpointError::Extra { .. }

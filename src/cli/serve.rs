@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::{backend_tls::BackendTlsArgs, check::Check};
+use super::{backend_tls::BackendTlsArgs, check::Check, delegate::DelegateArgs};
 use crate::{
     config::{
-        AuthorizationMode, BackendUrl, Config, Faults, Log, OwnCertificate, San, Tls, listen_address,
-        parse_duration,
+        AuthorizationMode, BackendUrl, Config, Faults, Log, OwnCertificate, San, ServiceRules, Tls,
+        listen_address, parse_duration,
     },
     telemetry::{LogFormat, check_filter},
 };
@@ -41,6 +41,25 @@ pub struct ServeArgs {
     )]
     pub descriptor_sets: Vec<String>,
 
+    /// Where a Service is that an APIService names: {name}.{namespace}.svc, {name}:PORT, or NAMESPACE/NAME[:PORT]=HOST:PORT.
+    /// Repeatable: the first that resolves is used [default: {name}.{namespace}.svc, then {name}].
+    #[arg(
+        long = "service-resolution",
+        env = "KUBRIDGE_SERVICE_RESOLUTION",
+        value_name = "RULE",
+        value_delimiter = ','
+    )]
+    pub service_resolution: Vec<String>,
+
+    /// How many requests to one backend may be in flight; more get 429. Watches are counted apart.
+    #[arg(
+        long,
+        env = "KUBRIDGE_MAX_BACKEND_REQUESTS_INFLIGHT",
+        value_name = "NUMBER",
+        default_value_t = 1024
+    )]
+    pub max_backend_requests_inflight: usize,
+
     /// One more name or IP address of the serving certificate. Repeatable.
     #[arg(
         long = "tls-san",
@@ -66,6 +85,28 @@ pub struct ServeArgs {
     /// TLS to backends.
     #[command(flatten)]
     pub backend_tls: BackendTlsArgs,
+
+    /// The kube-apiserver behind us.
+    #[command(flatten)]
+    pub delegate: DelegateArgs,
+    /// The certificate that HTTPS backends are shown (PEM, intermediates after it) [default: as gRPC backends].
+    /// Read again when it changes.
+    #[arg(
+        long,
+        env = "KUBRIDGE_PROXY_CLIENT_CERT_FILE",
+        value_name = "FILE",
+        help_heading = "TLS to backends"
+    )]
+    pub proxy_client_cert_file: Option<PathBuf>,
+
+    /// The private key of --proxy-client-cert-file (PEM; it may be the same file).
+    #[arg(
+        long,
+        env = "KUBRIDGE_PROXY_CLIENT_KEY_FILE",
+        value_name = "FILE",
+        help_heading = "TLS to backends"
+    )]
+    pub proxy_client_key_file: Option<PathBuf>,
 
     /// Believe client certificates that these CAs signed too (PEM): CN is the user, each O a group.
     #[arg(long, env = "KUBRIDGE_CLIENT_CA_FILE", value_name = "FILE", help_heading = "Who may")]
@@ -94,6 +135,16 @@ pub struct ServeArgs {
         help_heading = "Time"
     )]
     pub request_timeout: String,
+
+    /// While a backend is away: for how long what it last said of itself counts as Current in discovery.
+    #[arg(
+        long,
+        env = "KUBRIDGE_DISCOVERY_MAX_AGE",
+        value_name = "DURATION",
+        default_value = "24h",
+        help_heading = "Time"
+    )]
+    pub discovery_max_age: String,
 
     /// At a stop: how long requests in flight may take.
     #[arg(
@@ -155,12 +206,23 @@ impl ServeArgs {
         let mut known = std::collections::BTreeSet::new();
         backends.retain(|url| known.insert(url.clone()));
         let descriptor_sets = check.descriptor_sets(&self.descriptor_sets, &backends);
+        let service_rules = written(&self.service_resolution)
+            .filter_map(|text| check.parsed("--service-resolution", text.parse()));
+        let service_rules = ServiceRules::new(service_rules.collect());
+        if self.max_backend_requests_inflight == 0 {
+            let setting = "--max-backend-requests-inflight";
+            check.fault(setting, "no request would reach a backend", "write 1024, for example");
+        }
         let tls = Tls {
             sans: check.sans(&self.tls_sans),
             own: check.own_certificate(self),
             client_ca_file: self.client_ca_file.clone(),
             backend_ca_file: self.backend_tls.backend_ca_file.clone(),
             backend_client: self.backend_tls.check(&backends, &mut check),
+            proxy_client: check.pair(
+                ("--proxy-client-cert-file", self.proxy_client_cert_file.as_ref()),
+                ("--proxy-client-key-file", self.proxy_client_key_file.as_ref()),
+            ),
         };
         let advertise_url =
             self.advertise_url.as_deref().and_then(|text| check.parsed("--advertise-url", text.parse()));
@@ -173,6 +235,8 @@ impl ServeArgs {
                 "write 60s, for example",
             );
         }
+        let delegate = self.delegate.check(&mut check);
+        let discovery_max_age = check.duration("--discovery-max-age", &self.discovery_max_age);
         let shutdown_grace = check.duration("--shutdown-grace", &self.shutdown_grace);
         let shutdown_delay = check.duration("--shutdown-delay", &self.shutdown_delay);
         let log = check.log(self);
@@ -187,11 +251,15 @@ impl ServeArgs {
                     backends,
                     manifests: self.manifests.clone(),
                     descriptor_sets,
+                    service_rules,
+                    max_backend_requests_inflight: self.max_backend_requests_inflight,
                     tls,
                     token_auth_file: self.token_auth_file.clone(),
                     authorization_mode,
                     advertise_url,
                     request_timeout,
+                    delegate,
+                    discovery_max_age,
                     shutdown_grace,
                     shutdown_delay,
                 },
@@ -332,6 +400,8 @@ mod tests {
             "--listen=nowhere",
             "--backend=http://a:1",
             "--descriptor-set=x",
+            "--service-resolution=nowhere",
+            "--max-backend-requests-inflight=0",
             "--tls-san=a b",
             "--tls-cert-file=/nonexistent",
             "--backend-ca-file=/nonexistent",
@@ -353,6 +423,8 @@ mod tests {
                 "--data-dir",
                 "--backend",
                 "--descriptor-set",
+                "--service-resolution",
+                "--max-backend-requests-inflight",
                 "--tls-san",
                 "--tls-private-key-file",
                 "--backend-ca-file",
@@ -367,7 +439,7 @@ mod tests {
             ]
         );
         assert!(faults.iter().all(|fault| !fault.mend.is_empty()));
-        assert_eq!(Faults(faults).to_string().lines().count(), 15);
+        assert_eq!(Faults(faults).to_string().lines().count(), 17);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use http::Uri;
+use http::{HeaderValue, Uri};
 use serde::Deserialize;
 
 /// The largest kubeconfig, or file that it names, that is read.
@@ -120,6 +120,25 @@ impl Kubeconfig {
             client_certificate,
             token,
         })
+    }
+}
+
+impl Token {
+    /// The value of `Authorization`, marked as secret. A file is read each time: tokens of service accounts live an hour.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds no token; the text names it.
+    pub async fn bearer(&self) -> Result<HeaderValue, String> {
+        let token = match self {
+            Self::Text(token) => token.clone(),
+            Self::File(path) => tokio::fs::read_to_string(path)
+                .await
+                .map_err(|error| format!("the delegate's token file {}: {error}", path.display()))?,
+        };
+        let mut value = HeaderValue::try_from(format!("Bearer {}", token.trim()))
+            .map_err(|_| "the delegate's token has characters that no token has".to_owned())?;
+        value.set_sensitive(true);
+        Ok(value)
     }
 }
 

@@ -77,7 +77,7 @@ fn leaves_are_renewed_30_days_before_they_end_while_running() {
     assert_eq!(pki.refresh(home.now + 334 * DAY).unwrap(), Refreshed::default(), "31 days are left");
     assert_eq!((served(&pki), shown(&pki)), (old.clone(), old_client.clone()));
     let renewed = pki.refresh(home.now + 336 * DAY).unwrap();
-    assert_eq!(renewed, Refreshed { serving: true, client: true }, "29 days are left");
+    assert_eq!(renewed, Refreshed { serving: true, client: true, proxy_client: true }, "29 days are left");
     assert_ne!(served(&pki), old);
     assert_ne!(shown(&pki), old_client);
     assert_eq!(home.text("pki/ca.pem"), ca);

@@ -8,13 +8,14 @@ use kubridge_bridge::{
     status::ApiError,
 };
 
-use super::backend::Backend;
+use super::{backend::Backend, forward::Forward};
 use crate::lifecycle::Drain;
 
 /// All routes, by group, then version.
 #[derive(Debug, Default)]
 pub struct Routes {
     groups: HashMap<String, HashMap<String, Entry>>,
+    delegate: Option<Forward>,
 }
 
 #[derive(Debug)]
@@ -34,6 +35,10 @@ pub enum Route {
         /// Who has the objects.
         backend: Backend,
     },
+    /// Requests are passed on to an HTTPS backend.
+    Forward(Forward),
+    /// Requests are passed on to the delegate.
+    Delegate,
     /// It is claimed, and nothing can be answered yet.
     Unserved(Unserved),
 }
@@ -50,10 +55,20 @@ pub struct Unserved {
 }
 
 impl Routes {
-    /// Adds a route. A group and version has one APIService, so nothing is replaced.
+    /// Sets the route of a group and version.
     pub fn insert(&mut self, group: &str, version: &str, route: Route) {
         let entry = Entry { route, drain: None };
         self.groups.entry(group.to_owned()).or_default().insert(version.to_owned(), entry);
+    }
+
+    /// What nobody claims goes to a delegate.
+    pub fn set_delegate(&mut self, delegate: Forward) {
+        self.delegate = Some(delegate);
+    }
+
+    /// Who gets what nobody claims.
+    pub fn delegate(&self) -> Option<&Forward> {
+        self.delegate.as_ref()
     }
 
     /// The route of a group and version.
@@ -93,6 +108,19 @@ impl Routes {
         }
     }
 
+    /// Who a request is passed on to: anything below a group and version that an HTTPS backend serves or nobody claims,
+    /// be it a resource or not. The drain ends its watch; none: that of the process.
+    pub fn forward(&self, info: &RequestInfo) -> Option<(&Forward, Option<&Drain>)> {
+        let (group, version) = below_a_version(info)?;
+        let Some(entry) = self.entry(group, version) else { return Some((self.delegate()?, None)) };
+        let forward = match &entry.route {
+            Route::Forward(forward) => forward,
+            Route::Delegate => self.delegate()?,
+            Route::Served { .. } | Route::Unserved(_) => return None,
+        };
+        Some((forward, entry.drain.as_ref()))
+    }
+
     /// The backend and the resource that a request is for.
     ///
     /// # Errors
@@ -100,7 +128,8 @@ impl Routes {
     /// and its schema has never been known.
     pub fn resolve(&self, info: &RequestInfo) -> Result<(&Backend, &Arc<Resource>), ApiError> {
         match self.get(&info.api_group, &info.api_version) {
-            None => Err(ApiError::generic_not_found_path()),
+            // Whatever is below a forwarded group and version is forwarded: see [`Self::forward`].
+            None | Some(Route::Forward(_) | Route::Delegate) => Err(ApiError::generic_not_found_path()),
             Some(Route::Unserved(why)) => Err(why.error()),
             Some(Route::Served { api, backend }) => api
                 .resources
@@ -112,12 +141,26 @@ impl Routes {
     }
 }
 
+/// The group and version below which a request's path is. The group and version itself is discovery.
+fn below_a_version(info: &RequestInfo) -> Option<(&str, &str)> {
+    if info.is_resource_request {
+        return Some((&info.api_group, &info.api_version));
+    }
+    let (group, rest) = match info.path.strip_prefix("/apis/") {
+        Some(rest) => rest.split_once('/')?,
+        None => ("", info.path.strip_prefix("/api/")?),
+    };
+    let (version, below) = rest.split_once('/')?;
+    (!below.is_empty()).then_some((group, version))
+}
+
 impl Route {
     /// Whether requests that began with this route are served as those that begin with `new`.
     fn continues_as(&self, new: &Self) -> bool {
         match (self, new) {
             (Self::Served { backend: old, .. }, Self::Served { backend: new, .. }) => old.is_same(new),
-            (Self::Unserved(_), Self::Unserved(_)) => true,
+            (Self::Forward(old), Self::Forward(new)) => old.is_same(new),
+            (Self::Unserved(_), Self::Unserved(_)) | (Self::Delegate, Self::Delegate) => true,
             _ => false,
         }
     }

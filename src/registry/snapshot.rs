@@ -50,6 +50,18 @@ pub struct Claim {
     pub conditions: Vec<ApiServiceCondition>,
 }
 
+impl Claim {
+    /// Its place in discovery documents.
+    pub fn rank(&self) -> Rank<'_> {
+        Rank {
+            group: &self.group,
+            version: &self.version,
+            group_priority: self.group_priority,
+            version_priority: self.version_priority,
+        }
+    }
+}
+
 impl Snapshot {
     /// The claim of a group and version.
     pub fn claim(&self, group: &str, version: &str) -> Option<&Arc<Claim>> {
@@ -58,24 +70,40 @@ impl Snapshot {
 
     pub(super) fn from_listing(listing: &Listing) -> Self {
         let mut claims: Vec<Arc<Claim>> = listing.objects.iter().filter_map(|object| claim(object)).collect();
-        sort(&mut claims);
+        sort_by_rank(&mut claims, |claim| claim.rank());
         Self { version: listing.version, claims }
     }
 }
 
-fn sort(claims: &mut [Arc<Claim>]) {
-    let mut ranks: HashMap<String, i32> = HashMap::new();
-    for claim in claims.iter() {
-        let rank = if claim.group == FIRST_GROUP { i32::MAX } else { claim.group_priority };
-        ranks.entry(claim.group.clone()).and_modify(|most| *most = rank.max(*most)).or_insert(rank);
+/// What decides the place of a group and version in discovery documents.
+#[derive(Debug, Clone, Copy)]
+pub struct Rank<'a> {
+    /// The API group; empty: the core group.
+    pub group: &'a str,
+    /// "v1".
+    pub version: &'a str,
+    /// `groupPriorityMinimum`.
+    pub group_priority: i32,
+    /// `versionPriority`.
+    pub version_priority: i32,
+}
+
+/// Kubernetes' order: groups by the highest priority that any of their versions asks for, then by name; within a group
+/// by priority, then as versions are preferred.
+pub fn sort_by_rank<T>(items: &mut [T], rank: impl Fn(&T) -> Rank<'_>) {
+    let mut groups: HashMap<String, i32> = HashMap::new();
+    for rank in items.iter().map(&rank) {
+        let own = if rank.group == FIRST_GROUP { i32::MAX } else { rank.group_priority };
+        groups.entry(rank.group.to_owned()).and_modify(|most| *most = own.max(*most)).or_insert(own);
     }
-    let rank = |claim: &Claim| ranks.get(&claim.group).copied().unwrap_or_default();
-    claims.sort_by(|a, b| {
-        rank(b)
-            .cmp(&rank(a))
-            .then_with(|| a.group.cmp(&b.group))
+    let of_group = |rank: &Rank<'_>| groups.get(rank.group).copied().unwrap_or_default();
+    items.sort_by(|a, b| {
+        let (a, b) = (rank(a), rank(b));
+        of_group(&b)
+            .cmp(&of_group(&a))
+            .then_with(|| a.group.cmp(b.group))
             .then_with(|| b.version_priority.cmp(&a.version_priority))
-            .then_with(|| compare_versions(&a.version, &b.version))
+            .then_with(|| compare_versions(a.version, b.version))
     });
 }
 

@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::steps::Steps;
+use super::steps::{Peer, Steps};
 use crate::{
     authn::CertificateUser,
     lifecycle::{Drain, Lifecycle},
@@ -131,7 +131,8 @@ impl Listener {
     }
 
     async fn http(&self, stream: TlsStream<TcpStream>, drain: &Drain) {
-        let (_, session) = stream.get_ref();
+        let (tcp, session) = stream.get_ref();
+        let address = tcp.peer_addr().ok().map(|peer| peer.ip());
         let certificate = session
             .peer_certificates()
             .and_then(|chain| chain.first())
@@ -139,12 +140,15 @@ impl Listener {
             .map(Arc::new);
         let service = service_fn(|request| {
             let (steps, certificate) = (self.steps.clone(), certificate.clone());
-            async move { Ok::<_, Infallible>(steps.answer(request, certificate.as_deref()).await) }
+            async move {
+                let peer = Peer { certificate: certificate.as_deref(), address };
+                Ok::<_, Infallible>(steps.answer(request, peer).await)
+            }
         });
         let http = self.http.clone();
         // ALPN has decided: waiting for a preface would let a silent client wait forever.
         let http = if session.alpn_protocol() == Some(b"h2") { http.http2_only() } else { http.http1_only() };
-        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+        let mut connection = pin!(http.serve_connection_with_upgrades(TokioIo::new(stream), service));
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
             () = drain.draining() => {

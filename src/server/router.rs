@@ -15,7 +15,7 @@ use crate::{
     discovery::Discovery,
     lifecycle::Lifecycle,
     openapi::OpenApi,
-    proxy::{Caller, Proxy},
+    proxy::{Caller, Proxy, refuse_upgrade},
 };
 
 /// Sends each request to whom it concerns. Whoever gets here is authenticated and may do what they ask for.
@@ -47,6 +47,9 @@ impl Router {
         info: RequestInfo,
         caller: &Caller,
     ) -> Result<Response<Body>, ApiError> {
+        if self.proxy.forwards(&info) {
+            return self.proxy.serve(request, info, caller).await;
+        }
         if info.is_resource_request {
             return match *request.method() {
                 Method::GET | Method::POST | Method::PUT | Method::PATCH | Method::DELETE => {
@@ -55,6 +58,7 @@ impl Router {
                 _ => Err(ApiError::method_not_allowed()),
             };
         }
+        refuse_upgrade(&request)?;
         let query = request.uri().query().unwrap_or_default();
         // "/apis/" is "/apis".
         let path = if info.path == "/" { "/" } else { info.path.trim_end_matches('/') };
@@ -72,12 +76,15 @@ impl Router {
             "version" if path == "/version" => {
                 get(Ok(respond::json(StatusCode::OK, &Version::new(), Style { pretty: true })))
             }
+            "api" | "apis" if self.proxy.has_delegate() && !self.discovery.knows(path) => {
+                self.proxy.delegate(request, info, caller).await
+            }
             "api" | "apis" => self.discovery.serve(request.method(), path, query, request.headers()),
             "openapi" if *request.method() == Method::GET => {
                 self.openapi.serve(path, query, request.headers()).await
             }
             "openapi" => Err(ApiError::method_not_allowed()),
-            _ => Err(ApiError::generic_not_found_path()),
+            _ => self.proxy.delegate(request, info, caller).await,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     any::Any,
     fmt,
+    net::IpAddr,
     panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
@@ -58,6 +59,13 @@ impl Handler {
     }
 }
 
+/// Who is at the other end of the connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer<'a> {
+    pub(super) certificate: Option<&'a CertificateUser>,
+    pub(super) address: Option<IpAddr>,
+}
+
 /// The steps, and what they need.
 #[derive(Debug)]
 pub(super) struct Steps {
@@ -70,14 +78,10 @@ pub(super) struct Steps {
 
 impl Steps {
     /// Answers any request, whatever happens.
-    pub(super) async fn answer(
-        &self,
-        request: Request<Incoming>,
-        certificate: Option<&CertificateUser>,
-    ) -> Response<Body> {
+    pub(super) async fn answer(&self, request: Request<Incoming>, peer: Peer<'_>) -> Response<Body> {
         let mut seen = Seen::new(&request);
         let style = Style::of(request.uri().query().unwrap_or_default(), request.headers());
-        let passed = AssertUnwindSafe(self.pass(request, certificate, &mut seen)).catch_unwind().await;
+        let passed = AssertUnwindSafe(self.pass(request, peer, &mut seen)).catch_unwind().await;
         let answer = passed.unwrap_or_else(|panic| Err(ApiError::internal(panic_text(panic.as_ref()))));
         let mut response = answer.unwrap_or_else(|error| error_response(&error, &seen.audit_id, style));
         let headers = response.headers_mut();
@@ -93,14 +97,9 @@ impl Steps {
         logged(response, seen, &self.lifecycle)
     }
 
-    async fn pass(
-        &self,
-        mut request: Request<Incoming>,
-        certificate: Option<&CertificateUser>,
-        seen: &mut Seen,
-    ) -> Answer {
+    async fn pass(&self, mut request: Request<Incoming>, peer: Peer<'_>, seen: &mut Seen) -> Answer {
         limit_head(request.headers())?;
-        let user = self.authenticate(request.headers(), certificate)?;
+        let user = self.authenticate(request.headers(), peer.certificate)?;
         seen.user = Some(user.clone());
         let query = request.uri().query().unwrap_or_default();
         let info = RequestInfo::new(request.method(), request.uri().path(), query);
@@ -109,7 +108,7 @@ impl Steps {
         self.authorize(&user, &info)?;
         let deadline = self.deadline(query, &info)?;
         strip_identity(request.headers_mut());
-        let caller = Caller { user, audit_id: seen.audit_id.clone() };
+        let caller = Caller { user, audit_id: seen.audit_id.clone(), client: peer.address };
         self.call(request, info, caller, deadline).await
     }
 
@@ -172,7 +171,10 @@ impl Steps {
 /// The answer to HEAD: the length is told, the body is not sent. (hyper sees to it in HTTP/1.1 only.)
 fn without_body(response: Response<Body>) -> Response<Body> {
     let (mut head, body) = response.into_parts();
-    if let Some(length) = body.size_hint().exact() {
+    // A backend that was asked with HEAD has said it, and sent nothing.
+    if let Some(length) = body.size_hint().exact()
+        && !head.headers.contains_key(header::CONTENT_LENGTH)
+    {
         head.headers.insert(header::CONTENT_LENGTH, length.into());
     }
     Response::from_parts(head, body::empty())

@@ -10,28 +10,28 @@ use std::{
 
 use bytes::Bytes;
 use http::HeaderMap;
-use kubridge_bridge::caller::{Call, CallError, Caller, Ran};
+use kubridge_bridge::caller::{Call, CallError, Caller, Class, Ran};
 use tokio::{
     sync::watch,
     time::{Instant, timeout_at},
 };
 
 use super::{
+    attempts::{Attempts, Failure, Shared},
     call::{self, Answer, Outgoing},
-    connection::InFlight,
-    endpoint::{Endpoint, EndpointError, Tls, TlsOptions},
+    endpoint::{Endpoint, EndpointError},
+    limit::Kind,
     options::Options,
-    pool::{ConnectionState, Pool},
+    pool::{ConnectionState, InFlight, Pool},
+    stats::Stats,
+    tls::{Tls, TlsOptions},
     traffic::Traffic,
 };
-
-/// How often a call that provably did not run is tried again.
-const RETRIES: usize = 2;
 
 /// One backend. Clones share its connections; it connects with its first call or with [`Self::connect`].
 #[derive(Clone)]
 pub struct Backend {
-    pool: Arc<Pool>,
+    shared: Arc<Shared>,
     headers: Arc<HeaderMap>,
     traffic: Arc<Traffic>,
 }
@@ -40,33 +40,46 @@ impl Backend {
     /// A backend at `endpoint`. Nothing is connected yet.
     pub fn new(endpoint: Endpoint, tls: &TlsOptions, options: Options) -> Result<Self, EndpointError> {
         let tls = Tls::new(&endpoint, tls)?;
+        let stats = Arc::new(Stats::default());
+        Ok(Self::over(Pool::new(endpoint, tls, options, Arc::clone(&stats)), stats))
+    }
+
+    pub(super) fn over(pool: Arc<Pool>, stats: Arc<Stats>) -> Self {
         let headers = Arc::new(call::base_headers());
-        Ok(Self { pool: Pool::new(endpoint, tls, options), headers, traffic: Arc::default() })
+        Self { shared: Arc::new(Shared::new(pool, stats)), headers, traffic: Arc::default() }
     }
 
     /// Where it is.
     pub fn endpoint(&self) -> &Endpoint {
-        self.pool.endpoint()
+        self.shared.pool.endpoint()
+    }
+
+    pub(super) fn tls(&self) -> Option<&Tls> {
+        self.shared.pool.tls()
+    }
+
+    pub(super) fn options(&self) -> &Options {
+        self.shared.pool.options()
     }
 
     /// Connects now instead of with the first call. Once a backend was wanted, it stays connected.
     pub fn connect(&self) {
-        self.pool.wake();
+        self.shared.pool.wake();
     }
 
     /// Whether it can be reached.
     pub fn state(&self) -> watch::Receiver<ConnectionState> {
-        self.pool.state()
+        self.shared.pool.state()
     }
 
     /// Changes each time the backend can be reached again after it could not: its schema may be another.
     pub fn returns(&self) -> watch::Receiver<u64> {
-        self.pool.returns()
+        self.shared.pool.returns()
     }
 
     /// Whether the two are clones of one another.
     pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.pool, &other.pool)
+        Arc::ptr_eq(&self.shared, &other.shared)
     }
 
     /// What requests tell about it.
@@ -74,7 +87,17 @@ impl Backend {
         Arc::clone(&self.traffic)
     }
 
-    /// A caller for one request: its metadata, and the time by which its calls must be done.
+    pub(super) fn traffic_ref(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// What its connections have done, and what is in flight.
+    pub fn stats(&self) -> &Stats {
+        &self.shared.stats
+    }
+
+    /// A caller for one request: its metadata, and the time by which its calls must be done. Without a deadline they are
+    /// watches, for the limit on what is in flight.
     pub fn caller(&self, metadata: HeaderMap, deadline: Option<Instant>) -> BackendCaller {
         let headers = if metadata.is_empty() {
             Arc::clone(&self.headers)
@@ -87,22 +110,36 @@ impl Backend {
             Arc::new(headers)
         };
         let traffic = Some(Arc::clone(&self.traffic));
-        BackendCaller { pool: Arc::clone(&self.pool), headers, deadline, traffic }
+        BackendCaller { shared: Arc::clone(&self.shared), headers, deadline, own: false, traffic }
+    }
+
+    /// Lets a request in, to be placed on connections.
+    ///
+    /// # Errors
+    /// Too many are in flight.
+    pub(super) fn attempts(
+        &self,
+        class: Class,
+        kind: Kind,
+        deadline: Option<Instant>,
+    ) -> Result<Attempts, CallError> {
+        Attempts::new(Arc::clone(&self.shared), class, kind, deadline)
     }
 }
 
 impl fmt::Debug for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Backend").field("pool", &self.pool).finish_non_exhaustive()
+        f.debug_struct("Backend").field("pool", &self.shared.pool).finish_non_exhaustive()
     }
 }
 
 /// Calls to a backend on behalf of one request.
 #[derive(Clone)]
 pub struct BackendCaller {
-    pool: Arc<Pool>,
+    shared: Arc<Shared>,
     headers: Arc<HeaderMap>,
     deadline: Option<Instant>,
+    own: bool,
     traffic: Option<Arc<Traffic>>,
 }
 
@@ -114,8 +151,16 @@ impl BackendCaller {
         self
     }
 
-    /// The same for our own questions: who asks them draws the conclusions.
+    /// The same for what the aggregator itself asks: it is never refused because requests are in flight.
+    #[must_use]
+    pub fn unlimited(mut self) -> Self {
+        self.own = true;
+        self
+    }
+
+    /// The same for questions after the backend's health: who asks them draws the conclusions.
     pub(super) fn aside(mut self) -> Self {
+        self.own = true;
         self.traffic = None;
         self
     }
@@ -125,6 +170,14 @@ impl BackendCaller {
             traffic.report(&outcome);
         }
         outcome
+    }
+
+    fn kind(&self) -> Kind {
+        match (self.own, self.deadline) {
+            (true, _) => Kind::Own,
+            (false, Some(_)) => Kind::Request,
+            (false, None) => Kind::Watch,
+        }
     }
 
     async fn within_deadline<T>(
@@ -137,33 +190,36 @@ impl BackendCaller {
             Ok(outcome) => outcome,
             Err(_) => {
                 let ran = if sent.load(Ordering::Relaxed) { Ran::Unknown } else { Ran::No };
-                Err(call::deadline_passed(ran, &self.pool.endpoint().to_string()))
+                Err(call::deadline_passed(ran, &self.shared.pool.endpoint().to_string()))
             }
         }
     }
 
-    /// Up to the answer's headers. What provably did not run is tried again on another connection.
+    /// Up to the answer's headers.
     async fn start(&self, call: &Call, sent: &AtomicBool) -> Result<Answer, CallError> {
         let outgoing = Outgoing {
-            uri: call::uri(self.pool.endpoint(), &call.path)?,
+            uri: call::uri(self.shared.pool.endpoint(), &call.path)?,
             headers: &self.headers,
             message: &call.message,
             deadline: self.deadline,
-            max_message: self.pool.options().max_message,
+            max_message: self.shared.pool.options().max_message,
         };
-        let mut refused = [u64::MAX; RETRIES];
-        for tried in 0..RETRIES {
-            let place = self.pool.place(&refused).await?;
-            let id = place.connection().id;
-            match Self::attempt(place, &outgoing, sent).await {
-                Err(CallError::Transport(error)) if error.ran == Ran::No => {
-                    tracing::debug!(path = %call.path, error = %error.message, "the call did not run: again");
-                    refused[tried] = id;
+        let mut attempts = Attempts::new(Arc::clone(&self.shared), call.class, self.kind(), self.deadline)?;
+        let mut place = attempts.first().await?;
+        loop {
+            let visited = place.visited();
+            let error = match Self::attempt(place, &outgoing, sent).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            match attempts.next(visited, Failure::of(&error)).await {
+                None => return Err(error),
+                Some(next) => {
+                    tracing::debug!(path = %call.path, %error, "the call is tried again");
+                    place = next;
                 }
-                outcome => return outcome,
             }
         }
-        Self::attempt(self.pool.place(&refused).await?, &outgoing, sent).await
     }
 
     async fn attempt(
@@ -200,7 +256,7 @@ impl Caller for BackendCaller {
 impl fmt::Debug for BackendCaller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BackendCaller")
-            .field("backend", self.pool.endpoint())
+            .field("backend", self.shared.pool.endpoint())
             .field("deadline", &self.deadline)
             .finish_non_exhaustive()
     }

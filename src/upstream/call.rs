@@ -16,7 +16,7 @@
 
 use std::{
     fmt,
-    future::Future as _,
+    future::Future,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -24,18 +24,19 @@ use std::{
 
 use bytes::Bytes;
 use futures::Stream;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, uri,
-};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header, uri};
 use http_body::Body as _;
-use hyper::{body::Incoming, client::conn::http2::SendRequest};
+use hyper::body::Incoming;
 use kubridge_bridge::caller::{BackendStatus, CallError, Code, Ran, TransportError, TransportKind};
 use tokio::time::{Instant, Sleep};
 
 use super::{
-    connection::{InFlight, describe},
+    balance::Outcome,
+    connection::{Connection, describe},
     endpoint::Endpoint,
-    frame::{Deframer, FrameError, Framed, OneMessage},
+    frame::{Deframer, FrameError, Framed},
+    pool::InFlight,
+    request_body::RequestBody,
     status,
 };
 
@@ -87,7 +88,7 @@ pub(super) async fn start(place: InFlight, outgoing: &Outgoing<'_>) -> Result<An
             format!("{from}: a request of {length} bytes"),
         ));
     };
-    let mut request = Request::new(OneMessage(Some(framed)));
+    let mut request = Request::new(RequestBody::from(framed));
     *request.method_mut() = Method::POST;
     *request.version_mut() = Version::HTTP_2;
     *request.uri_mut() = outgoing.uri.clone();
@@ -96,33 +97,83 @@ pub(super) async fn start(place: InFlight, outgoing: &Outgoing<'_>) -> Result<An
         let left = deadline.saturating_duration_since(Instant::now());
         request.headers_mut().insert(status::GRPC_TIMEOUT, status::timeout_value(left));
     }
-    let response = match connection.sender().try_send_request(request).await {
+    let response = match connection.send(request).await {
         Ok(response) => response,
         Err(failed) => {
             let given_back = failed.message().is_some();
             let error = failed.into_error();
-            let ran = if given_back || refused(&error) { Ran::No } else { Ran::Unknown };
+            let refused = refusal(&error);
+            let ran = if given_back || refused.is_some() { Ran::No } else { Ran::Unknown };
             if given_back {
                 connection.close();
+            }
+            // Who says goodbye is no failure: another connection will do.
+            if !given_back && refused != Some(Refusal::GoAway) {
+                place.record(Outcome::Failed);
             }
             return Err(transport(ran, TransportKind::Broken, format!("{from}: {}", describe(&error))));
         }
     };
     let from = Arc::clone(from);
-    Answer::new(response, place, outgoing.max_message, outgoing.deadline, from)
+    let (head, body) = response.into_parts();
+    match accept(&head, &from) {
+        Ok(trailers_only) => {
+            place.record(Outcome::Answered);
+            Ok(Answer {
+                body: (!trailers_only).then_some(body),
+                frames: Deframer::new(outgoing.max_message),
+                deadline: outgoing.deadline.map(|at| Box::pin(tokio::time::sleep_until(at))),
+                place: (!trailers_only).then_some(place),
+                from,
+            })
+        }
+        Err(error) => {
+            let answered = matches!(&error, CallError::Status(status) if status.code != Code::Unavailable);
+            place.record(if answered { Outcome::Answered } else { Outcome::Failed });
+            Err(error)
+        }
+    }
 }
 
-/// Calls a method with an empty message and waits for whatever comes of it.
-pub(super) async fn probe(mut sender: SendRequest<OneMessage>, endpoint: &Endpoint, path: &str) {
-    let Ok(uri) = uri(endpoint, path) else { return };
-    let mut request = Request::new(OneMessage(Framed::new(Bytes::new())));
-    *request.method_mut() = Method::POST;
-    *request.version_mut() = Version::HTTP_2;
-    *request.uri_mut() = uri;
-    *request.headers_mut() = base_headers();
-    if let Ok(answer) = sender.try_send_request(request).await {
-        let mut body = answer.into_body();
-        while let Some(Ok(_)) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {}
+/// Whether an answer's headers begin one; and whether they end it, with status OK.
+fn accept(head: &http::response::Parts, from: &str) -> Result<bool, CallError> {
+    // Trailers-only: the status is in the headers, and the answer ends with them.
+    match status::from_trailers(&head.headers) {
+        Some(found) if found.code != Code::Ok => return Err(CallError::Status(Box::new(found))),
+        Some(_) => return Ok(true),
+        None => {}
+    }
+    if head.status != StatusCode::OK {
+        return Err(CallError::Status(Box::new(status::from_http(head.status))));
+    }
+    let content_type = head.headers.get(header::CONTENT_TYPE);
+    if !content_type.is_some_and(is_grpc) {
+        let message = format!("{from}: content-type {content_type:?} instead of application/grpc");
+        return Err(transport(Ran::Unknown, TransportKind::Protocol, message));
+    }
+    Ok(false)
+}
+
+/// Calls a method with an empty message and waits for whatever comes of it. The future does not keep the connection.
+pub(super) fn probe(
+    connection: &Connection,
+    endpoint: &Endpoint,
+    path: &str,
+) -> impl Future<Output = ()> + Send + use<> {
+    let sent = uri(endpoint, path).ok().zip(Framed::new(Bytes::new())).map(|(uri, framed)| {
+        let mut request = Request::new(RequestBody::from(framed));
+        *request.method_mut() = Method::POST;
+        *request.version_mut() = Version::HTTP_2;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = base_headers();
+        connection.send(request)
+    });
+    async move {
+        let Some(sent) = sent else { return };
+        if let Ok(answer) = sent.await {
+            let mut body = answer.into_body();
+            while let Some(Ok(_)) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {}
+        }
     }
 }
 
@@ -136,38 +187,6 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn new(
-        response: Response<Incoming>,
-        place: InFlight,
-        limit: usize,
-        deadline: Option<Instant>,
-        from: Arc<str>,
-    ) -> Result<Self, CallError> {
-        let (head, body) = response.into_parts();
-        // Trailers-only: the status is in the headers, and the answer ends with them.
-        let trailers_only = match status::from_trailers(&head.headers) {
-            Some(found) if found.code != Code::Ok => return Err(CallError::Status(Box::new(found))),
-            found => found.is_some(),
-        };
-        if !trailers_only {
-            if head.status != StatusCode::OK {
-                return Err(CallError::Status(Box::new(status::from_http(head.status))));
-            }
-            let content_type = head.headers.get(header::CONTENT_TYPE);
-            if !content_type.is_some_and(is_grpc) {
-                let message = format!("{from}: content-type {content_type:?} instead of application/grpc");
-                return Err(transport(Ran::Unknown, TransportKind::Protocol, message));
-            }
-        }
-        Ok(Self {
-            body: (!trailers_only).then_some(body),
-            frames: Deframer::new(limit),
-            deadline: deadline.map(|at| Box::pin(tokio::time::sleep_until(at))),
-            place: (!trailers_only).then_some(place),
-            from,
-        })
-    }
-
     /// The next message; `None` after status OK.
     pub(super) fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, CallError>>> {
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
@@ -182,6 +201,11 @@ impl Answer {
         match ready!(polled) {
             Ok(Some(message)) => Poll::Ready(Some(Ok(message))),
             ended => {
+                if let (Err(CallError::Transport(error)), Some(place)) = (&ended, &self.place)
+                    && error.kind != TransportKind::Deadline
+                {
+                    place.record(Outcome::Failed);
+                }
                 // Dropping the body resets the stream unless it has ended.
                 self.body = None;
                 self.place = None;
@@ -282,15 +306,27 @@ fn is_grpc(value: &HeaderValue) -> bool {
     matches!(rest.first(), None | Some(b'+' | b';'))
 }
 
-/// The backend said that it did not take the call up.
-fn refused(error: &hyper::Error) -> bool {
+/// How the backend said that it did not take the call up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// GOAWAY, with a last stream before this one.
+    GoAway,
+    /// REFUSED_STREAM.
+    Stream,
+}
+
+pub(super) fn refusal(error: &hyper::Error) -> Option<Refusal> {
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
         if let Some(h2) = error.downcast_ref::<h2::Error>() {
-            return h2.is_remote()
-                && (h2.is_go_away() || h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM));
+            return match h2.reason() {
+                _ if !h2.is_remote() => None,
+                _ if h2.is_go_away() => Some(Refusal::GoAway),
+                Some(h2::Reason::REFUSED_STREAM) if h2.is_reset() => Some(Refusal::Stream),
+                _ => None,
+            };
         }
         cause = error.source();
     }
-    false
+    None
 }

@@ -1,13 +1,16 @@
-//! Where a backend is: `grpc://host:port` or `grpcs://host:port`, and what TLS needs.
+//! Where a backend is, and how it is spoken to.
 
-use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+    sync::Arc,
+};
 
 use http::uri::Authority;
-use rustls::{
-    ClientConfig, RootCertStore,
-    client::{ResolvesClientCert, Resumption},
-};
-use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
+use rustls_pki_types::ServerName;
+
+use crate::{config::ServiceRules, registry::Protocol};
 
 /// What is wrong with a backend's address or TLS settings, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,15 +43,23 @@ pub enum EndpointError {
     /// A CA bundle that holds nothing usable.
     #[error("the CA bundle is unusable: {0}: give certificates in PEM")]
     Ca(String),
+    /// A CA bundle, and the wish not to use it.
+    #[error("{0} has a CA bundle, but is not to be verified: remove one of the two")]
+    CaUnused(String),
+    /// No CA bundle, and the system has none.
+    #[error(
+        "{0} has no CA bundle, and this system has no CA certificates: give the PEM bundle of the CA that signed its certificate"
+    )]
+    NoSystemCa(String),
 }
 
-/// A backend's address.
+/// Where a backend is: one host and port, or several of which the first that resolves is used.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint {
-    tls: bool,
-    host: String,
-    port: u16,
+    protocol: Protocol,
+    candidates: Arc<[(String, u16)]>,
     authority: Authority,
+    server_name: Arc<str>,
 }
 
 impl Endpoint {
@@ -57,9 +68,9 @@ impl Endpoint {
         let scheme = || EndpointError::Scheme(url.to_owned());
         let extra = |what| EndpointError::Extra { url: url.to_owned(), what };
         let (scheme_text, rest) = url.trim().split_once("://").ok_or_else(scheme)?;
-        let tls = match scheme_text.to_ascii_lowercase().as_str() {
-            "grpc" => false,
-            "grpcs" => true,
+        let protocol = match scheme_text.to_ascii_lowercase().as_str() {
+            "grpc" => Protocol::Grpc,
+            "grpcs" => Protocol::Grpcs,
             _ => return Err(scheme()),
         };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
@@ -70,47 +81,98 @@ impl Endpoint {
         }
         let authority = Authority::from_str(rest).map_err(|_| EndpointError::Host(url.to_owned()))?;
         let host = authority.host();
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        if ServerName::try_from(bare).is_err() {
-            return Err(EndpointError::Host(url.to_owned()));
-        }
-        let host = bare.to_owned();
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let port = authority
             .port_u16()
             .filter(|port| *port != 0)
-            .ok_or_else(|| EndpointError::Port(url.trim_end_matches(['/', ':']).to_owned()))?;
-        Ok(Self { tls, host, port, authority })
+            .ok_or_else(|| EndpointError::Port(url.trim_end_matches(['/', ':']).to_owned()));
+        Self::checked(host, &authority, url)?;
+        Ok(Self {
+            protocol,
+            candidates: Arc::new([(host.to_owned(), port?)]),
+            server_name: host.into(),
+            authority,
+        })
     }
 
-    /// Whether it is `grpcs://`.
+    /// A host and a port. `host`: a DNS name or an IP address, IPv6 without brackets.
+    pub fn new(protocol: Protocol, host: &str, port: u16) -> Result<Self, EndpointError> {
+        let shown = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        let authority = Authority::from_str(&shown).map_err(|_| EndpointError::Host(shown.clone()))?;
+        Self::checked(host, &authority, &shown)?;
+        Ok(Self {
+            protocol,
+            candidates: Arc::new([(host.to_owned(), port)]),
+            server_name: host.into(),
+            authority,
+        })
+    }
+
+    /// A Service, dialled where `rules` say. Wherever that is, it is asked as `NAME.NAMESPACE.svc:PORT`, and its
+    /// certificate must be for `NAME.NAMESPACE.svc`.
+    pub fn service(
+        protocol: Protocol,
+        namespace: &str,
+        name: &str,
+        port: u16,
+        rules: &ServiceRules,
+    ) -> Result<Self, EndpointError> {
+        let mut endpoint = Self::new(protocol, &format!("{name}.{namespace}.svc"), port)?;
+        let candidates = rules.candidates(namespace, name, port);
+        for (host, _) in &candidates {
+            if ServerName::try_from(host.as_str()).is_err() {
+                return Err(EndpointError::Host(host.clone()));
+            }
+        }
+        if !candidates.is_empty() {
+            endpoint.candidates = candidates.into();
+        }
+        Ok(endpoint)
+    }
+
+    /// How it is spoken to.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Whether it is spoken to over TLS.
     pub fn is_tls(&self) -> bool {
-        self.tls
+        match self.protocol {
+            Protocol::Grpc => false,
+            Protocol::Grpcs | Protocol::Https => true,
+        }
     }
 
-    /// The host, IPv6 without brackets.
-    pub fn host(&self) -> &str {
-        &self.host
+    /// The host and port of each place where it may be, the likeliest first. IPv6 without brackets.
+    pub fn candidates(&self) -> &[(String, u16)] {
+        &self.candidates
     }
 
-    /// The port.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// What `:authority` says.
-    pub(super) fn authority(&self) -> &Authority {
+    /// What `:authority` or `Host` says.
+    pub fn authority(&self) -> &Authority {
         &self.authority
     }
 
-    /// The address when the host is one, which needs no DNS.
-    pub(super) fn ip(&self) -> Option<IpAddr> {
-        self.host.parse().ok()
+    /// The name that its certificate must have.
+    pub(super) fn server_name(&self) -> &str {
+        &self.server_name
     }
+
+    fn checked(host: &str, authority: &Authority, written: &str) -> Result<(), EndpointError> {
+        // An authority takes more than what can be looked up.
+        let usable = ServerName::try_from(host).is_ok() && !authority.as_str().contains('@');
+        if usable { Ok(()) } else { Err(EndpointError::Host(written.to_owned())) }
+    }
+}
+
+/// The address of a candidate that needs no DNS.
+pub(super) fn literal((host, port): &(String, u16)) -> Option<SocketAddr> {
+    host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, *port))
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", if self.tls { "grpcs" } else { "grpc" }, self.authority)
+        write!(f, "{}://{}", self.protocol.as_str(), self.authority)
     }
 }
 
@@ -118,79 +180,6 @@ impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
-}
-
-/// What a `grpcs://` backend is checked with, and how we show who we are.
-#[derive(Clone, Default)]
-pub struct TlsOptions {
-    /// The CAs that may have signed the backend's certificate, PEM.
-    pub ca: Option<Vec<u8>>,
-    /// The name in the backend's certificate, when it is not the URL's host.
-    pub server_name: Option<String>,
-    /// Our certificate; each new connection asks for it.
-    pub identity: Option<Arc<dyn ResolvesClientCert>>,
-}
-
-impl fmt::Debug for TlsOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsOptions")
-            .field("ca", &self.ca.is_some())
-            .field("server_name", &self.server_name)
-            .field("identity", &self.identity.is_some())
-            .finish()
-    }
-}
-
-/// TLS for one endpoint, ready to connect.
-#[derive(Clone, Debug)]
-pub(super) struct Tls {
-    pub(super) config: Arc<ClientConfig>,
-    pub(super) name: ServerName<'static>,
-}
-
-impl Tls {
-    /// `None` for a plain-text endpoint.
-    pub(super) fn new(endpoint: &Endpoint, options: &TlsOptions) -> Result<Option<Self>, EndpointError> {
-        if !endpoint.is_tls() {
-            let none = options.ca.is_none() && options.server_name.is_none() && options.identity.is_none();
-            return if none { Ok(None) } else { Err(EndpointError::PlainWithTls(endpoint.to_string())) };
-        }
-        let ca = options.ca.as_deref().ok_or_else(|| EndpointError::NoCa(endpoint.to_string()))?;
-        let roots = roots(ca)?;
-        let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("ring has cipher suites for TLS 1.2 and 1.3")
-            .with_root_certificates(roots);
-        let mut config = match &options.identity {
-            None => builder.with_no_client_auth(),
-            Some(identity) => builder.with_client_cert_resolver(Arc::clone(identity)),
-        };
-        // A resumed session would show the certificate of the one before, and connections are few and long.
-        config.resumption = Resumption::disabled();
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        let name = options.server_name.as_deref().unwrap_or(endpoint.host());
-        let name = ServerName::try_from(name.to_owned()).map_err(|_| EndpointError::Host(name.to_owned()))?;
-        Ok(Some(Self { config: Arc::new(config), name }))
-    }
-}
-
-/// The certificates of a CA bundle, in PEM: at least one, and each good for checking others.
-fn roots(pem: &[u8]) -> Result<RootCertStore, EndpointError> {
-    let mut roots = RootCertStore::empty();
-    for (number, certificate) in CertificateDer::pem_slice_iter(pem).enumerate() {
-        let unusable = |why: String| EndpointError::Ca(format!("its certificate {}: {why}", number + 1));
-        let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
-        roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(EndpointError::Ca("it has no BEGIN CERTIFICATE block".to_owned()));
-    }
-    Ok(roots)
-}
-
-/// Whether backends can be checked with a CA bundle, in PEM.
-pub fn check_ca(pem: &[u8]) -> Result<(), EndpointError> {
-    roots(pem).map(drop)
 }
 
 #[cfg(test)]
@@ -212,7 +201,8 @@ mod tests {
             ("GRPC://127.0.0.1:1", false, "127.0.0.1", 1, "grpc://127.0.0.1:1"),
         ] {
             let endpoint = Endpoint::parse(url).unwrap();
-            assert_eq!((endpoint.is_tls(), endpoint.host(), endpoint.port()), (tls, host, port));
+            assert_eq!(endpoint.is_tls(), tls);
+            assert_eq!(endpoint.candidates(), [(host.to_owned(), port)]);
             assert_eq!(endpoint.to_string(), shown);
         }
     }
@@ -238,13 +228,14 @@ mod tests {
     }
 
     #[test]
-    fn tls_needs_a_ca_and_plain_text_takes_none() {
-        let tls = Endpoint::parse("grpcs://fleet:1").unwrap();
-        let error = Tls::new(&tls, &TlsOptions::default()).unwrap_err();
-        assert_eq!(error, EndpointError::NoCa("grpcs://fleet:1".to_owned()));
-        let options = TlsOptions { ca: Some(b"garbage".to_vec()), ..TlsOptions::default() };
-        assert!(Tls::new(&tls, &options).unwrap_err().to_string().contains("no BEGIN CERTIFICATE"));
-        let plain = Endpoint::parse("grpc://fleet:1").unwrap();
-        assert!(matches!(Tls::new(&plain, &options), Err(EndpointError::PlainWithTls(_))));
+    fn a_service_is_asked_by_its_own_name_wherever_it_is() {
+        let rules = ServiceRules::new(vec!["b/a=127.0.0.1:8443".parse().unwrap(), "{name}".parse().unwrap()]);
+        let endpoint = Endpoint::service(Protocol::Https, "b", "a", 443, &rules).unwrap();
+        assert_eq!(endpoint.to_string(), "https://a.b.svc:443");
+        assert_eq!((endpoint.authority().as_str(), endpoint.server_name()), ("a.b.svc:443", "a.b.svc"));
+        assert_eq!(endpoint.candidates(), [("127.0.0.1".to_owned(), 8443), ("a".to_owned(), 443)]);
+        assert_eq!(literal(&endpoint.candidates()[0]), Some("127.0.0.1:8443".parse().unwrap()));
+        assert!(Endpoint::service(Protocol::Grpc, "b", "a b", 443, &rules).is_err());
+        assert_eq!(Endpoint::new(Protocol::Https, "::1", 1).unwrap().to_string(), "https://[::1]:1");
     }
 }

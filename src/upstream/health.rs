@@ -1,6 +1,8 @@
-//! `grpc.health.v1`: whether a silent connection is alive, and whether a backend says that it serves.
+//! Whether a silent connection is alive (by `grpc.health.v1`, or in HTTP/1.1 by a second handshake), and whether a
+//! gRPC backend says that it serves. HTTPS over HTTP/2 is pinged by hyper.
 
 use std::{
+    net::SocketAddr,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -8,9 +10,17 @@ use std::{
 use bytes::Bytes;
 use kubridge_bridge::caller::{Call, CallError, Caller as _, Class};
 use prost::Message as _;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::{backend::BackendCaller, call, connection::Connection, endpoint::Endpoint, pulse::Pulse};
+use super::{
+    backend::BackendCaller,
+    call,
+    connection::{Connection, prove_life},
+    endpoint::Endpoint,
+    options::Options,
+    pulse::Pulse,
+    tls::Tls,
+};
 
 const CHECK: &str = "/grpc.health.v1.Health/Check";
 
@@ -85,10 +95,10 @@ async fn watch_until_cut(
             continue;
         }
         let asked = Instant::now();
-        let sender = strong.sender();
+        let probe = call::probe(&strong, endpoint, CHECK);
         drop(strong);
         tokio::select! {
-            () = call::probe(sender, endpoint, CHECK) => {}
+            () = probe => {}
             () = sleep(grace) => {}
         }
         if !pulse.heard_since(asked) {
@@ -101,6 +111,75 @@ async fn watch_until_cut(
             }
         }
         heard_check = Some(pulse.quiet_since());
+        patience = (patience * 2).min(SLOWEST);
+    }
+}
+
+/// How long an HTTP/1.1 connection is kept without a request.
+const IDLE: Duration = Duration::from_secs(90);
+
+/// Watches one HTTP/1.1 connection: when its request has waited `silence` without a byte, whoever listens at the
+/// same address must shake hands anew within the grace, or the connection is cut. Asked less and less often while
+/// the answer is yes. A connection that nobody used for a while is closed.
+pub(super) async fn watch_http1(
+    connection: Weak<Connection>,
+    pulse: Arc<Pulse>,
+    (address, tls, options): (SocketAddr, Tls, Options),
+) {
+    let gone = pulse.gone().clone();
+    let watched = watch_http1_until_cut(&connection, &pulse, address, &tls, &options);
+    let _ = gone.run_until_cancelled(watched).await;
+}
+
+async fn watch_http1_until_cut(
+    connection: &Weak<Connection>,
+    pulse: &Pulse,
+    address: SocketAddr,
+    tls: &Tls,
+    options: &Options,
+) {
+    const SLOWEST: u32 = 8;
+    let mut patience = 1;
+    let mut proved = None;
+    loop {
+        let Some(strong) = connection.upgrade() else { return };
+        if strong.in_flight() == 0 {
+            (patience, proved) = (1, None);
+            drop(strong);
+            if timeout(IDLE, pulse.begun()).await.is_err() {
+                let Some(strong) = connection.upgrade() else { return };
+                // Nothing begins on a closed one; what has begun goes on.
+                strong.close();
+                if strong.in_flight() == 0 {
+                    pulse.abandon();
+                    return;
+                }
+            }
+            continue;
+        }
+        drop(strong);
+        let quiet_since = pulse.quiet_since();
+        let since = proved.map_or(quiet_since, |at: Instant| at.max(quiet_since));
+        if quiet_since >= since {
+            patience = 1;
+        }
+        let due = since + options.silence * patience;
+        if Instant::now() < due {
+            sleep_until(due.min(Instant::now() + options.silence)).await;
+            continue;
+        }
+        let asked = Instant::now();
+        let alive = timeout(options.silence_grace, prove_life(address, tls)).await.unwrap_or(false);
+        if !alive && !pulse.heard_since(asked) {
+            // Refused at once: the connection may be ending by itself.
+            sleep_until(asked + options.silence_grace).await;
+            if !pulse.heard_since(asked) {
+                tracing::warn!(%address, "a backend's connection is silent: cut");
+                pulse.cut();
+                return;
+            }
+        }
+        proved = Some(Instant::now());
         patience = (patience * 2).min(SLOWEST);
     }
 }

@@ -5,10 +5,15 @@ use std::time::Duration;
 /// How connections to one backend behave. The defaults are meant for production.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How long one address may take for TCP, TLS and the first HTTP/2 bytes together.
+    /// How long one address may take for TCP, TLS and the first HTTP/2 bytes together; also how long a request waits for
+    /// a connection, and a name may take to be looked up.
     pub connect_timeout: Duration,
-    /// At most this many connections.
+    /// At most this many connections to one address. Over HTTP/1.1: that are kept while they are idle.
     pub max_connections: usize,
+    /// At most this many requests in flight; watches and other streams without an end are counted apart.
+    pub max_requests: usize,
+    /// At most this many of those.
+    pub max_watches: usize,
     /// Calls in flight on one connection before another is opened.
     pub streams_per_connection: usize,
     /// The largest message that is taken from the backend, in bytes.
@@ -21,6 +26,10 @@ pub struct Options {
     pub backoff_min: Duration,
     /// The longest pause.
     pub backoff_max: Duration,
+    /// The longest pause while no address can be connected to and somebody asks: how late a return may be noticed.
+    pub backoff_asked: Duration,
+    /// A request is refused without an attempt when the last one failed no longer ago than this.
+    pub fresh: Duration,
     /// HTTP/2 pings, while calls are open. Common servers answer more than one in five minutes with GOAWAY `too_many_pings`.
     pub ping_interval: Duration,
 }
@@ -28,14 +37,19 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            connect_timeout: Duration::from_secs(3),
+            // Shorter than 3 s, in which a request to a backend that is stopped has its answer; so is the silence.
+            connect_timeout: Duration::from_millis(2500),
             max_connections: 4,
+            max_requests: 1024,
+            max_watches: 16 << 10,
             streams_per_connection: 64,
             max_message: 64 << 20,
             silence: Duration::from_secs(2),
-            silence_grace: Duration::from_secs(1),
+            silence_grace: Duration::from_millis(700),
             backoff_min: Duration::from_millis(100),
             backoff_max: Duration::from_secs(5),
+            backoff_asked: Duration::from_millis(800),
+            fresh: Duration::from_millis(250),
             ping_interval: Duration::from_secs(310),
         }
     }

@@ -33,6 +33,8 @@ pub(super) struct Pulse {
     settled: AtomicBool,
     settled_notify: Notify,
     cut: AtomicBool,
+    abandoned: AtomicBool,
+    sending: AtomicBool,
     waker: AtomicWaker,
     gone: CancellationToken,
     alert: OnceLock<AlertDescription>,
@@ -48,6 +50,8 @@ impl Pulse {
             settled: AtomicBool::new(false),
             settled_notify: Notify::new(),
             cut: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
+            sending: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             gone: CancellationToken::new(),
             alert: OnceLock::new(),
@@ -104,6 +108,27 @@ impl Pulse {
         self.waker.wake();
     }
 
+    /// Ends the connection because nobody wants its answer any more, and there is no other way to say so.
+    pub(super) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+        self.cut();
+    }
+
+    /// Whether [`Self::abandon`] was called.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
+    }
+
+    /// A request's body is being sent, or no longer. Only told where there is one request at a time.
+    pub(super) fn set_sending(&self, sending: bool) {
+        self.sending.store(sending, Ordering::Release);
+    }
+
+    /// Whether a request's body is still being sent.
+    pub(super) fn is_sending(&self) -> bool {
+        self.sending.load(Ordering::Acquire)
+    }
+
     /// Whether [`Self::cut`] was called.
     pub(super) fn is_cut(&self) -> bool {
         self.cut.load(Ordering::Acquire)
@@ -126,6 +151,9 @@ impl<T> Pulsed<T> {
         self.pulse.waker.register(cx.waker());
         match self.pulse.is_cut() {
             false => Ok(()),
+            true if self.pulse.is_abandoned() => {
+                Err(io::Error::new(io::ErrorKind::ConnectionAborted, "nobody waits for the answer any more"))
+            }
             true => Err(io::Error::new(io::ErrorKind::TimedOut, "the connection was silent and was cut")),
         }
     }

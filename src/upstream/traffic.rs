@@ -8,8 +8,10 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use kubridge_bridge::caller::{CallError, Code, TransportKind};
+use kubridge_bridge::caller::{CallError, Code, TransportError, TransportKind};
 use tokio::sync::Notify;
+
+use super::forward::{ForwardError, is_unavailable};
 
 /// The results of requests to one backend, counted until somebody takes them.
 #[derive(Debug, Default)]
@@ -63,6 +65,16 @@ impl Traffic {
         self.news.notify_one();
     }
 
+    /// Takes in how a forwarded request went.
+    pub(super) fn report_forwarded<T>(&self, outcome: &Result<http::Response<T>, ForwardError>) {
+        match outcome {
+            // May be the backend's own word or that of a proxy before it.
+            Ok(response) if is_unavailable(response.status()) => {}
+            Ok(_) => self.answered(),
+            Err(ForwardError(error)) => self.report_transport(error),
+        }
+    }
+
     /// Takes in how a gRPC call went, where that tells anything of the backend.
     pub(super) fn report<T>(&self, outcome: &Result<T, CallError>) {
         match outcome {
@@ -70,13 +82,17 @@ impl Traffic {
             // May be the backend's own word or that of a proxy before it.
             Err(CallError::Status(status)) if status.code == Code::Unavailable => {}
             Err(CallError::Status(_)) => self.answered(),
-            Err(CallError::Transport(error)) => match error.kind {
-                TransportKind::Unavailable | TransportKind::Broken | TransportKind::Protocol => {
-                    self.failed(&error.message);
-                }
-                // The client's choice. Whether the backend is alive, its connection finds out.
-                TransportKind::Deadline | TransportKind::Cancelled => {}
-            },
+            Err(CallError::Transport(error)) => self.report_transport(error),
+        }
+    }
+
+    fn report_transport(&self, error: &TransportError) {
+        match error.kind {
+            TransportKind::Unavailable | TransportKind::Broken | TransportKind::Protocol => {
+                self.failed(&error.message);
+            }
+            // The client's choice, or ours. Whether the backend is alive, its connection finds out.
+            TransportKind::Deadline | TransportKind::Cancelled | TransportKind::Overloaded => {}
         }
     }
 

@@ -4,7 +4,9 @@
 
 mod backends;
 mod faults;
+mod https;
 mod kubectl;
+mod last_known_good;
 mod process;
 mod rest;
 mod support;

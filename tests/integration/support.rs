@@ -2,7 +2,9 @@
 
 mod certificates;
 mod client;
+pub mod extension;
 mod hostile;
+pub mod https;
 mod inspector;
 mod kubectl;
 mod relay;

@@ -152,6 +152,11 @@ impl ApiError {
         failure(429, "TooManyRequests", message).with_empty_details()
     }
 
+    /// 502: the backend's answer is none that may be passed on.
+    pub fn bad_gateway(message: impl Into<String>) -> Self {
+        failure(502, "BadGateway", message)
+    }
+
     /// 503. Without Retry-After: add it where a repeat is safe.
     pub fn service_unavailable(message: impl Into<String>) -> Self {
         failure(503, "ServiceUnavailable", message)

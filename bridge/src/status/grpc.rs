@@ -191,6 +191,10 @@ fn from_status(status: &BackendStatus, cx: &ErrorContext<'_>) -> ApiError {
 
 fn from_transport(failure: &TransportError, cx: &ErrorContext<'_>) -> ApiError {
     let error = match (failure.kind, cx.verb.class(), failure.ran) {
+        // Nothing was sent, whatever the verb.
+        (TransportKind::Overloaded, Class::Read | Class::Write, Ran::No | Ran::Unknown) => {
+            ApiError::too_many_requests(BUSY).with_retry_after(SOON)
+        }
         (TransportKind::Deadline, Class::Read, Ran::No | Ran::Unknown)
         | (TransportKind::Deadline, Class::Write, Ran::No) => ApiError::timeout(TOO_LATE),
         (TransportKind::Protocol, Class::Read, Ran::No | Ran::Unknown)
@@ -220,6 +224,7 @@ fn from_transport(failure: &TransportError, cx: &ErrorContext<'_>) -> ApiError {
 
 const SOON: Duration = Duration::from_secs(1);
 const UNAVAILABLE: &str = "the backend of this API is not available at the moment";
+const BUSY: &str = "too many requests to the backend of this API are in flight, please try again later";
 const TOO_LATE: &str = "the backend did not answer in time";
 
 fn or<'a>(text: &'a str, default: &'a str) -> &'a str {

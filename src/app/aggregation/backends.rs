@@ -1,13 +1,23 @@
-//! The backends that are named by anybody: connections, schemas, and the tasks that keep them up to date.
+//! The backends that are named by anybody: connections, what they serve, how they are, and the tasks that keep all of
+//! it up to date.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     path::PathBuf,
     sync::Arc,
+    time::{Duration, SystemTime},
 };
 
+use bytes::Bytes;
+use futures::{
+    FutureExt as _,
+    future::{BoxFuture, join_all},
+};
+use http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
 use kubridge_bridge::model::{Rules, Schema};
 use rustls::client::ResolvesClientCert;
+use sha2::{Digest as _, Sha256};
 use tokio::{
     sync::{Notify, watch},
     task::JoinSet,
@@ -16,40 +26,82 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    availability::{Cause, Confirmation, Documents, Flaw, Observation, Remote, Verdict},
-    proxy::Backend,
-    registry::{Claim, Target},
+    availability::{self, Availability, Confirmation, Flaw, Verdict},
+    config::ServiceRules,
+    last_known_good::LastKnownGood,
+    registry::{Protocol, Target},
     upstream::{
-        self, ConnectionState, Endpoint, FailureReason, FetchedSchema, Options, Rejected, SchemaHandle,
-        SchemaPace, SchemaWatcher, TlsOptions,
+        self, Asker, Documents, DocumentsPace, DocumentsWatcher, Endpoint, EndpointError, FetchedSchema,
+        GroupVersion, KeepDocuments, KeepSchema, Options, Rejected, SchemaHandle, SchemaPace, SchemaState,
+        SchemaWatcher, TlsOptions, Wanted, documents_subject,
     },
 };
 
-/// What makes two APIServices share a backend: the address, and what its certificate is verified against.
+/// How long an HTTPS backend may take to show that it lives: kube-aggregator's 5 s.
+const PROBE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What makes two APIServices share a backend: where it is, and how its certificate is verified.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
-    pub(super) url: String,
+    pub(super) target: Target,
     /// PEM; empty: none.
     pub(super) ca: Vec<u8>,
+    /// The certificate is not verified.
+    pub(super) insecure: bool,
+}
+
+impl Key {
+    fn is_https(&self) -> bool {
+        matches!(self.target, Target::Service { protocol: Protocol::Https, .. })
+    }
+
+    /// Its name on the disk. Another CA is another backend.
+    fn subject(&self) -> String {
+        let trust: String =
+            Sha256::digest(&self.ca).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        format!("{} {trust}", self.target.url().unwrap_or_default())
+    }
+
+    /// All names that its documents have on the disk.
+    fn subjects(&self, versions: &[GroupVersion]) -> Vec<String> {
+        let backend = self.subject();
+        match self.is_https() {
+            true => versions.iter().map(|version| documents_subject(&backend, version)).collect(),
+            false => vec![backend],
+        }
+    }
+}
+
+/// What every backend is made with.
+#[derive(Debug)]
+pub(super) struct Settings {
+    /// The schemas of backends that cannot tell theirs, by URL.
+    pub(super) descriptor_sets: BTreeMap<String, PathBuf>,
+    /// What `grpcs://` backends are shown.
+    pub(super) grpc_identity: Arc<dyn ResolvesClientCert>,
+    /// What HTTPS backends are shown.
+    pub(super) https_identity: Arc<dyn ResolvesClientCert>,
+    /// Where Services are.
+    pub(super) service_rules: ServiceRules,
+    /// How each is connected to.
+    pub(super) options: Options,
+    /// Where documents are kept.
+    pub(super) kept: LastKnownGood,
 }
 
 /// All backends.
 pub(super) struct Backends {
     entries: HashMap<Key, Entry>,
-    descriptor_sets: BTreeMap<String, PathBuf>,
-    /// What `grpcs://` backends are shown.
-    identity: Arc<dyn ResolvesClientCert>,
+    settings: Settings,
+    /// What may be on the disk.
+    subjects: HashSet<String>,
     /// Wakes the loop when something becomes known.
     changed: Arc<Notify>,
     tasks: JoinSet<()>,
 }
 
 enum Entry {
-    Running {
-        backend: upstream::Backend,
-        schema: SchemaHandle<Schema>,
-        cancel: CancellationToken,
-    },
+    Running(Box<Running>),
     /// Its address or certificates cannot be used.
     Unusable {
         flaw: Flaw,
@@ -57,159 +109,266 @@ enum Entry {
     },
 }
 
-/// What is known of one backend.
+struct Running {
+    backend: upstream::Backend,
+    verdict: watch::Receiver<Verdict>,
+    source: Source,
+    /// When it was last seen to be as it says it is, and whether it is now.
+    live: Live,
+    cancel: CancellationToken,
+}
+
+/// Where it is learnt what a backend serves.
+enum Source {
+    Schema(SchemaHandle<Schema>),
+    Documents {
+        wanted: watch::Sender<Arc<[GroupVersion]>>,
+        /// What it is asked for to show that it lives.
+        probed: watch::Sender<String>,
+        documents: watch::Receiver<Arc<Documents>>,
+    },
+}
+
 #[derive(Debug, Default)]
+struct Live {
+    now: bool,
+    last: Option<SystemTime>,
+}
+
+/// What is known of one backend.
 pub(super) struct Known {
-    /// The last good schema.
-    pub(super) schema: Option<Arc<Schema>>,
     /// Where to send requests.
-    pub(super) backend: Option<Backend>,
-    rejected: Option<String>,
-    last_error: String,
-    disconnected: Option<(FailureReason, Arc<str>)>,
-    unusable: Option<(Flaw, String)>,
+    pub(super) backend: upstream::Backend,
+    pub(super) verdict: Verdict,
+    pub(super) learnt: Learnt,
+    live: bool,
+    last_live: Option<SystemTime>,
+}
+
+/// What a backend is known to serve.
+pub(super) enum Learnt {
+    Schema { state: SchemaState<Schema>, handle: SchemaHandle<Schema> },
+    Documents(Arc<Documents>),
+}
+
+impl Known {
+    /// Why what was `confirmed_at` some time is believed now.
+    pub(super) fn confirmation(
+        &self,
+        confirmed_at: Option<SystemTime>,
+        max_age: Duration,
+        now: SystemTime,
+    ) -> Confirmation {
+        if self.live {
+            return Confirmation::Live;
+        }
+        let since = confirmed_at.max(self.last_live).unwrap_or(now);
+        let until = since.checked_add(max_age);
+        match until {
+            Some(at) if at <= now => Confirmation::Expired { since, at },
+            until => Confirmation::LastKnownGood { since, until },
+        }
+    }
 }
 
 impl Backends {
-    pub(super) fn new(
-        descriptor_sets: BTreeMap<String, PathBuf>,
-        identity: Arc<dyn ResolvesClientCert>,
-        changed: Arc<Notify>,
-    ) -> Self {
-        Self { entries: HashMap::new(), descriptor_sets, identity, changed, tasks: JoinSet::new() }
+    pub(super) fn new(settings: Settings, changed: Arc<Notify>) -> Self {
+        Self { entries: HashMap::new(), settings, subjects: HashSet::new(), changed, tasks: JoinSet::new() }
     }
 
-    /// Starts what is wanted and not there; stops what is there and no longer wanted.
-    pub(super) fn keep(&mut self, wanted: Vec<Key>) {
+    /// Starts what is wanted and not there; stops what is there and no longer wanted. What a new one last said of
+    /// itself is known when this returns.
+    pub(super) async fn keep(&mut self, wanted: HashMap<Key, Vec<GroupVersion>>) {
+        let subjects = wanted.iter().flat_map(|(key, versions)| key.subjects(versions)).collect();
         self.entries.retain(|key, entry| {
-            let keep = wanted.contains(key);
-            if !keep {
-                entry.stop();
+            let keep = wanted.contains_key(key);
+            if let (false, Entry::Running(running)) = (keep, &*entry) {
+                running.cancel.cancel();
             }
             keep
         });
-        for key in wanted {
-            if !self.entries.contains_key(&key) {
-                let entry = self.start(&key);
-                self.entries.insert(key, entry);
+        let mut missing = Vec::new();
+        for (key, versions) in wanted {
+            match self.entries.get(&key) {
+                Some(Entry::Running(running)) => running.want(versions),
+                Some(Entry::Unusable { .. }) => {}
+                None => missing.push((key, versions)),
             }
         }
+        // Files are read: all at once.
+        let started =
+            join_all(missing.into_iter().map(|(key, versions)| self.settings.start(key, versions))).await;
+        for (key, entry, work) in started {
+            for work in work {
+                self.tasks.spawn(work(Arc::clone(&self.changed)));
+            }
+            self.entries.insert(key, entry);
+        }
         while self.tasks.try_join_next().is_some() {}
+        self.forget(subjects).await;
     }
 
-    /// The last good schema of a backend.
+    /// Removes from the disk what nobody claims any more.
+    async fn forget(&mut self, subjects: HashSet<String>) {
+        if self.subjects == subjects {
+            return;
+        }
+        self.subjects.clone_from(&subjects);
+        let kept = self.settings.kept.clone();
+        let removed = tokio::task::spawn_blocking(move || kept.retain(&subjects)).await;
+        if let Ok(Err(error)) = removed {
+            tracing::warn!(%error, "documents of backends that are no longer named stay on the disk");
+        }
+    }
+
+    /// The last good schema of a gRPC backend.
     pub(super) fn schema(&self, key: &Key) -> Option<Arc<Schema>> {
         match self.entries.get(key)? {
-            Entry::Running { schema, .. } => schema.state().borrow().current.clone(),
+            Entry::Running(running) => match &running.source {
+                Source::Schema(schema) => schema.state().borrow().current.clone(),
+                Source::Documents { .. } => None,
+            },
             Entry::Unusable { .. } => None,
         }
     }
 
-    /// All that is known of a backend.
-    pub(super) fn known(&self, key: &Key) -> Known {
-        match self.entries.get(key) {
-            None => Known::default(),
-            Some(Entry::Unusable { flaw, why }) => {
-                Known { unusable: Some((*flaw, why.clone())), ..Known::default() }
-            }
-            Some(Entry::Running { backend, schema, .. }) => {
-                let state = schema.state().borrow().clone();
-                let disconnected = match &*backend.state().borrow() {
-                    ConnectionState::Failed { message, reason, .. } => Some((*reason, Arc::clone(message))),
-                    ConnectionState::Idle | ConnectionState::Connecting | ConnectionState::Ready => None,
-                };
-                Known {
-                    schema: state.current,
-                    backend: Some(Backend::Remote { backend: backend.clone(), schema: schema.clone() }),
-                    rejected: state.rejected.map(|rejected| rejected.faults.join("; ")),
-                    last_error: state.last_error.map(|error| error.to_string()).unwrap_or_default(),
-                    disconnected,
-                    unusable: None,
-                }
-            }
-        }
-    }
-
-    fn start(&mut self, key: &Key) -> Entry {
-        let backend = Endpoint::parse(&key.url).and_then(|endpoint| {
-            let tls = TlsOptions {
-                ca: (!key.ca.is_empty()).then(|| key.ca.clone()),
-                identity: endpoint.is_tls().then(|| Arc::clone(&self.identity)),
-                server_name: None,
-            };
-            upstream::Backend::new(endpoint, &tls, Options::default())
-        });
-        let backend = match backend {
-            Ok(backend) => backend,
-            Err(error) => return Entry::Unusable { flaw: Flaw::of(&error), why: error.to_string() },
-        };
-        let file = self.descriptor_sets.get(&key.url).cloned();
-        let (watcher, schema) =
-            SchemaWatcher::new(backend.clone(), file, None, SchemaPace::default(), compile);
-        let cancel = CancellationToken::new();
-        backend.connect();
-        self.tasks.spawn(watcher.run(cancel.clone()));
-        self.tasks.spawn(forward(schema.state(), Arc::clone(&self.changed), cancel.clone()));
-        self.tasks.spawn(forward(backend.state(), Arc::clone(&self.changed), cancel.clone()));
-        Entry::Running { backend, schema, cancel }
-    }
-}
-
-impl Entry {
-    fn stop(&mut self) {
-        if let Self::Running { cancel, .. } = self {
-            cancel.cancel();
-        }
-    }
-}
-
-impl Known {
-    pub(super) fn observation(&self, url: &str, claim: &Claim) -> Observation {
-        let url = url.to_owned();
-        if let Some((flaw, why)) = self.unusable.clone() {
-            return Observation::Unusable { url, flaw, why };
-        }
-        let verdict = match (&self.disconnected, &self.schema) {
-            (Some((reason, message)), _) => Verdict::Unavailable {
-                cause: Cause::Connect(*reason),
-                message: Arc::clone(message),
-                since: Instant::now(),
-            },
-            (None, None) => Verdict::Unknown,
-            (None, Some(_)) => Verdict::Available { since: Instant::now() },
-        };
-        let service = match &claim.target {
-            Target::Service { namespace, name, .. } => Some((namespace.clone(), name.clone())),
-            Target::Local | Target::Grpc { .. } | Target::UnknownProtocol { .. } => None,
-        };
-        Observation::Remote(Remote {
-            url,
-            service,
-            group_version: format!("{}/{}", claim.group, claim.version),
-            verdict,
-            documents: self.documents(claim),
+    /// All that is known of a backend, or why nothing can be.
+    pub(super) fn known(&mut self, key: &Key, now: SystemTime) -> Option<Result<Known, (Flaw, String)>> {
+        Some(match self.entries.get_mut(key)? {
+            Entry::Unusable { flaw, why } => Err((*flaw, why.clone())),
+            Entry::Running(running) => Ok(running.known(now)),
         })
     }
+}
 
-    fn documents(&self, claim: &Claim) -> Documents {
-        let Some(schema) = &self.schema else {
-            return match &self.rejected {
-                Some(faults) => Documents::Rejected { faults: faults.clone() },
-                None if self.last_error.is_empty() => Documents::Pending,
-                None => Documents::Missing { last_error: self.last_error.clone() },
-            };
-        };
-        if super::find(schema, claim).is_none() {
-            let declared =
-                super::declared(schema).into_iter().map(|(group, version)| format!("{group}/{version}"));
-            return Documents::NotDeclared { declared: declared.collect() };
-        }
-        Documents::Known {
-            confirmation: Confirmation::Live,
-            newer_rejected: self.rejected.clone(),
-            openapi_quarantined: None,
+impl Running {
+    fn want(&self, versions: Vec<GroupVersion>) {
+        if let Source::Documents { wanted, probed, .. } = &self.source {
+            probed.send_replace(probe_path(&versions));
+            wanted.send_if_modified(|present| {
+                let changed = **present != *versions;
+                if changed {
+                    *present = versions.into();
+                }
+                changed
+            });
         }
     }
+
+    fn known(&mut self, now: SystemTime) -> Known {
+        let verdict = self.verdict.borrow().clone();
+        let (learnt, fresh) = match &self.source {
+            Source::Schema(handle) => {
+                let state = handle.state().borrow().clone();
+                let fresh = state.last_error.is_none()
+                    && !matches!(state.source, None | Some(upstream::SchemaSource::Kept));
+                (Learnt::Schema { state, handle: handle.clone() }, fresh)
+            }
+            Source::Documents { documents, .. } => {
+                let documents = Arc::clone(&documents.borrow());
+                let fresh =
+                    documents.asked && documents.versions.values().all(|version| version.error.is_none());
+                (Learnt::Documents(documents), fresh)
+            }
+        };
+        let live = fresh && !verdict.is_unavailable();
+        // Until a moment ago, where it was live at the last look.
+        if live || self.live.now {
+            self.live.last = Some(now);
+        }
+        self.live.now = live;
+        Known { backend: self.backend.clone(), verdict, learnt, live, last_live: self.live.last }
+    }
+}
+
+/// A long-lived task, made when it is known what it wakes.
+type Work = Box<dyn FnOnce(Arc<Notify>) -> BoxFuture<'static, ()> + Send>;
+
+impl Settings {
+    async fn start(&self, key: Key, versions: Vec<GroupVersion>) -> (Key, Entry, Vec<Work>) {
+        let backend = match self.connect(&key) {
+            Ok(backend) => backend,
+            Err(error) => {
+                let entry = Entry::Unusable { flaw: Flaw::of(&error), why: error.to_string() };
+                return (key, entry, Vec::new());
+            }
+        };
+        let cancel = CancellationToken::new();
+        let mut work: Vec<Work> = Vec::new();
+        let settings = availability::Settings::default();
+        let (source, availability) = if key.is_https() {
+            let (probed, path) = watch::channel(probe_path(&versions));
+            let (wanted, claims) = watch::channel(Arc::from(versions));
+            let keep = KeepDocuments { store: self.kept.clone(), backend: key.subject() };
+            let (watcher, documents) = DocumentsWatcher::new(
+                backend.clone(),
+                Asker::FrontProxy,
+                Wanted::Claimed(claims),
+                Some(keep),
+                DocumentsPace::default(),
+            );
+            let watcher = watcher.restore().await;
+            let stop = cancel.clone();
+            work.push(Box::new(|_| watcher.run(stop).boxed()));
+            work.push(wake(documents.clone(), cancel.clone()));
+            let url = key.target.url().unwrap_or_default();
+            let asked = backend.clone();
+            let ask = move |request| status(asked.clone(), request);
+            let (availability, watch) = Availability::https(&backend, url, path, ask, settings);
+            work.push(until(cancel.clone(), watch));
+            (Source::Documents { wanted, probed, documents }, availability)
+        } else {
+            let file = key.target.url().and_then(|url| self.descriptor_sets.get(&url).cloned());
+            let keep = KeepSchema { store: self.kept.clone(), subject: key.subject() };
+            let (watcher, schema) =
+                SchemaWatcher::new(backend.clone(), file, Some(keep), SchemaPace::default(), compile);
+            let watcher = watcher.restore().await;
+            let stop = cancel.clone();
+            work.push(Box::new(|_| watcher.run(stop).boxed()));
+            work.push(wake(schema.state(), cancel.clone()));
+            let (availability, watch) = Availability::grpc(backend.clone(), settings);
+            work.push(until(cancel.clone(), watch));
+            (Source::Schema(schema), availability)
+        };
+        let verdict = availability.verdict();
+        work.push(wake(verdict.clone(), cancel.clone()));
+        backend.connect();
+        let running = Running { backend, verdict, source, live: Live::default(), cancel };
+        (key, Entry::Running(Box::new(running)), work)
+    }
+}
+
+impl Settings {
+    /// Connects to nothing yet.
+    fn connect(&self, key: &Key) -> Result<upstream::Backend, EndpointError> {
+        let endpoint = match &key.target {
+            Target::Service { protocol, namespace, name, port } => {
+                let port = u16::try_from(*port).unwrap_or_default();
+                Endpoint::service(*protocol, namespace, name, port, &self.service_rules)?
+            }
+            target => Endpoint::parse(&target.url().unwrap_or_default())?,
+        };
+        let identity = if key.is_https() { &self.https_identity } else { &self.grpc_identity };
+        let tls = TlsOptions {
+            ca: (!key.ca.is_empty()).then(|| key.ca.clone()),
+            identity: endpoint.is_tls().then(|| Arc::clone(identity)),
+            server_name: None,
+            insecure_skip_tls_verify: key.insecure,
+        };
+        upstream::Backend::new(endpoint, &tls, self.options.clone())
+    }
+}
+
+/// Asks an HTTPS backend for its life's sake.
+async fn status(backend: upstream::Backend, request: Request<()>) -> Result<StatusCode, String> {
+    let request = request.map(|()| Bytes::new());
+    let answer = backend.ask(request, Instant::now() + PROBE_PATIENCE).await;
+    let (head, mut body) = answer.map_err(|error| error.to_string())?.into_parts();
+    // Read to its end, so that the connection can be used again.
+    while let Some(frame) = body.frame().await {
+        frame.map_err(|error| format!("the answer broke off: {error}"))?;
+    }
+    Ok(head.status)
 }
 
 /// Descriptors -> what is served, or every fault.
@@ -219,13 +378,22 @@ fn compile(fetched: &FetchedSchema) -> Result<Arc<Schema>, Rejected> {
         .map_err(|faults| Rejected { faults: faults.iter().map(ToString::to_string).collect() })
 }
 
+/// Where an HTTPS backend is asked whether it lives: any of its APIServices will do.
+fn probe_path(versions: &[GroupVersion]) -> String {
+    let (group, version) = versions.first().map_or(("", "v1"), |(group, version)| (group, version));
+    availability::probe_path(group, version)
+}
+
+fn until(cancel: CancellationToken, work: impl Future<Output = ()> + Send + 'static) -> Work {
+    Box::new(move |_| cancel.run_until_cancelled_owned(work).map(|_| ()).boxed())
+}
+
 /// Wakes the loop whenever a state changes.
-async fn forward<T>(mut state: watch::Receiver<T>, changed: Arc<Notify>, cancel: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = cancel.cancelled() => return,
-            news = state.changed() => if news.is_err() { return },
+fn wake<T: Send + Sync + 'static>(mut state: watch::Receiver<T>, cancel: CancellationToken) -> Work {
+    let news = |changed: Arc<Notify>| async move {
+        while let Some(Ok(())) = cancel.run_until_cancelled(state.changed()).await {
+            changed.notify_one();
         }
-        changed.notify_one();
-    }
+    };
+    Box::new(|changed| news(changed).boxed())
 }

@@ -96,7 +96,7 @@ fn what_is_the_matter_now_goes_before_what_it_told() {
             Cause::Probe,
             "bad status from https://api.wardle.svc:443/apis/a.b/v1: 500",
             "FailedDiscoveryCheck",
-            "failing or missing response from https://api.wardle.svc:443: bad status from \
+            "failing or missing response from https://api.wardle.svc:443/apis/a.b/v1: bad status from \
              https://api.wardle.svc:443/apis/a.b/v1: 500",
         ),
         (
@@ -154,9 +154,16 @@ fn what_it_tells_decides_while_it_is_available() {
             missing(),
             "False",
             "FailedDiscoveryCheck",
-            "failing or missing response from https://api.wardle.svc:443: no discovery document: bad status: 404",
+            "failing or missing response from https://api.wardle.svc:443/apis/a.b/v1: no discovery document: bad status: 404",
         ),
         (GRPC, missing(), "False", "FailedDiscoveryCheck", "no schema: bad status"),
+        (
+            HTTPS,
+            Documents::Missing { last_error: "failing or missing response from https://x/apis: 404".into() },
+            "False",
+            "FailedDiscoveryCheck",
+            "failing or missing response from https://x/apis: 404",
+        ),
         (GRPC, rejected(), "False", "SchemaRejected", "kubridge lint --backend grpc://h:1"),
         (HTTPS, rejected(), "False", "DiscoveryRejected", "correct what it answers on /apis"),
         (

@@ -100,6 +100,7 @@ async fn discovery_answers_other_methods_as_kube_apiserver_does() {
 #[tokio::test(flavor = "multi_thread")]
 async fn openapi_names_exactly_the_patches_that_are_accepted() {
     let stack = Stack::start().await;
+    stack.until(async |stack| stack.available("v1.inventory.example.com").await[0] == "True").await;
     let index = stack.client.get("/openapi/v3").await.expect(200).json();
     let url =
         index["paths"]["apis/inventory.example.com/v1"]["serverRelativeURL"].as_str().unwrap().to_owned();

@@ -4,6 +4,7 @@ use inventory::Tls;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
 };
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
 /// A CA of one test.
 pub struct Ca(CertifiedIssuer<'static, KeyPair>);
@@ -25,6 +26,13 @@ impl Ca {
     pub fn backend(&self, client_ca: &str) -> Tls {
         let (certificate, key) = self.sign(&["127.0.0.1"], ExtendedKeyUsagePurpose::ServerAuth);
         Tls { certificate: certificate.into(), key: key.into(), client_ca: client_ca.into() }
+    }
+
+    /// A server of these names: certificate and key.
+    pub fn server(&self, names: &[&str]) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+        let (certificate, key) = self.sign(names, ExtendedKeyUsagePurpose::ServerAuth);
+        let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+        (certificate, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap())
     }
 
     /// A client: certificate and key, PEM.

@@ -49,6 +49,7 @@ pub struct Stack {
     base: String,
     ca: Vec<u8>,
     dir: TempDir,
+    args: Vec<String>,
     inventory: Option<inventory::Running>,
     kubridge: Option<kubridge::cli::Running>,
 }
@@ -102,17 +103,9 @@ impl Stack {
             args.push(format!("--token-auth-file={}", file.display()));
         }
         args.extend(options.args);
-        let kubridge = kubridge::cli::start(&args).await.unwrap();
-        let kubeconfig = fs::read_to_string(data_dir.join("admin.kubeconfig")).unwrap();
-        let field = |name: &str| {
-            let line = kubeconfig.lines().find_map(|l| l.trim().strip_prefix(&format!("{name}: "))).unwrap();
-            BASE64_STANDARD.decode(line.trim().trim_matches('"')).unwrap()
-        };
-        let ca = field("certificate-authority-data");
-        let identity = [field("client-key-data"), field("client-certificate-data")].concat();
-        let base = format!("https://127.0.0.1:{}", kubridge.address().port());
-        let client = Client::new(&base, &ca, Some(&identity));
-        let stack = Self { client, relay, base, ca, dir, inventory, kubridge: Some(kubridge) };
+        let (kubridge, client, base, ca) = serve(&args, &data_dir).await;
+        let kubridge = Some(kubridge);
+        let stack = Self { client, relay, base, ca, dir, args, inventory, kubridge };
         if !options.backend_down {
             stack.until(|stack| stack.serves("/apis/inventory.example.com/v1")).await;
         }
@@ -122,6 +115,20 @@ impl Stack {
     /// Stops the aggregator in order, as SIGTERM would.
     pub async fn stop(&mut self) {
         self.kubridge.take().expect("it runs").stop().await.unwrap();
+    }
+
+    /// Stops the aggregator in order and starts it again over the same data directory, with more arguments.
+    pub async fn restart(&mut self, more: &[&str]) {
+        self.stop().await;
+        self.start_again(more).await;
+    }
+
+    /// After [`Self::stop`].
+    pub async fn start_again(&mut self, more: &[&str]) {
+        let args: Vec<String> =
+            self.args.iter().cloned().chain(more.iter().map(|arg| (*arg).to_owned())).collect();
+        let (kubridge, client, base, ca) = serve(&args, &self.dir.path().join("data")).await;
+        (self.kubridge, self.client, self.base, self.ca) = (Some(kubridge), client, base, ca);
     }
 
     /// Stops the inventory in order, and starts it again over the same database, on the same port.
@@ -171,6 +178,16 @@ impl Stack {
         self.dir.path().join("data").join(name)
     }
 
+    /// Where the aggregator listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.base.trim_start_matches("https://").parse().unwrap()
+    }
+
+    /// What signed the aggregator's certificate, PEM.
+    pub fn ca(&self) -> &[u8] {
+        &self.ca
+    }
+
     /// A client without a name.
     pub fn anonymous(&self) -> Client {
         Client::new(&self.base, &self.ca, None)
@@ -197,6 +214,21 @@ impl Stack {
         assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
         Watch { stream: response.bytes_stream().boxed(), buffer: BytesMut::new() }
     }
+}
+
+/// Starts the aggregator; with it its administrator's client, its URL and its CA.
+async fn serve(args: &[String], data_dir: &Path) -> (kubridge::cli::Running, Client, String, Vec<u8>) {
+    let kubridge = kubridge::cli::start(args).await.unwrap();
+    let kubeconfig = fs::read_to_string(data_dir.join("admin.kubeconfig")).unwrap();
+    let field = |name: &str| {
+        let line = kubeconfig.lines().find_map(|l| l.trim().strip_prefix(&format!("{name}: "))).unwrap();
+        BASE64_STANDARD.decode(line.trim().trim_matches('"')).unwrap()
+    };
+    let ca = field("certificate-authority-data");
+    let identity = [field("client-key-data"), field("client-certificate-data")].concat();
+    let base = format!("https://127.0.0.1:{}", kubridge.address().port());
+    let client = Client::new(&base, &ca, Some(&identity));
+    (kubridge, client, base, ca)
 }
 
 /// The CA of a data directory, made as its first start makes it.
