@@ -4,6 +4,10 @@ use std::{error::Error, fmt::Write as _, io::IsTerminal as _, time::Duration};
 
 use tracing_subscriber::EnvFilter;
 
+mod journey;
+
+pub use journey::{Journey, Phases};
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {
