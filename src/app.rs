@@ -25,11 +25,12 @@ use crate::{
     data_dir::{DataDir, read_text},
     discovery::Discovery,
     lifecycle::{Lifecycle, Signals},
+    metrics::Metrics,
     openapi::OpenApi,
     pki::{Names, Pki, Refreshed},
     proxy::Proxy,
     registry::{Manifests, Registry},
-    server::{Parts, Router, Server},
+    server::{Admin, Parts, Router, Server},
     telemetry::error_chain,
     upstream::check_ca,
 };
@@ -45,6 +46,7 @@ pub struct App;
 #[derive(Debug)]
 pub struct Bound {
     address: SocketAddr,
+    metrics_address: Option<SocketAddr>,
     lifecycle: Lifecycle,
     server: Server,
     socket: TcpListener,
@@ -77,24 +79,37 @@ impl App {
                 .map(|(url, file)| (url.to_string(), file.clone()))
                 .collect(),
         };
-        let rooms = wire(&config, &data_dir, authorizer, configured, &lifecycle, &mut tasks).await?;
+        let metrics = Metrics::new();
+        let rooms =
+            wire(&config, &data_dir, authorizer, configured, (&lifecycle, &metrics), &mut tasks).await?;
         let router = Router {
             lifecycle: lifecycle.clone(),
             discovery: rooms.discovery,
             openapi: rooms.openapi,
             proxy: rooms.proxy,
+            metrics: Arc::clone(&metrics),
         };
         let server = Server::new(Parts {
             authenticator: authenticator.clone(),
             authorizer,
             handler: router.handler(),
             lifecycle: lifecycle.clone(),
+            metrics: Arc::clone(&metrics),
             request_timeout: config.request_timeout,
             serving: pki.serving(),
             client_roots: pki.client_roots().to_vec(),
         })?;
+        let admin = match config.metrics_listen {
+            Some(address) => Some(bind_admin(address).await?),
+            None => None,
+        };
+        let metrics_address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
+        if let Some(socket) = admin {
+            tasks.spawn(Admin { lifecycle: lifecycle.clone(), metrics }.serve(socket));
+        }
         Ok(Bound {
             address,
+            metrics_address,
             lifecycle,
             server,
             socket,
@@ -114,14 +129,14 @@ async fn wire(
     data_dir: &DataDir,
     authorizer: Authorizer,
     configured: Configured,
-    lifecycle: &Lifecycle,
+    (lifecycle, metrics): (&Lifecycle, &Arc<Metrics>),
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<Published> {
     let registry = Registry::open(data_dir.path()).await?;
     let published = Published {
         discovery: Arc::new(Discovery::default()),
         openapi: Arc::new(OpenApi::default()),
-        proxy: Arc::new(Proxy::new(lifecycle.drain())),
+        proxy: Arc::new(Proxy::new(lifecycle.drain(), Arc::clone(metrics))),
     };
     if let Some(directory) = &config.manifests {
         let mut manifests = Manifests::new(registry.clone(), directory);
@@ -150,6 +165,11 @@ impl Bound {
     /// Where it listens: with the port that the system chose, if it was asked to.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where `/metrics` is to be had without TLS, if anywhere.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
     }
 
     /// `DATA_DIR/admin.kubeconfig`.
@@ -255,6 +275,12 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     };
     bound.with_context(|| {
         format!("cannot listen on {address} (is another server there? --listen names another address, port 0 any free one)")
+    })
+}
+
+async fn bind_admin(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address} (--metrics-listen names another address, port 0 any free one)")
     })
 }
 

@@ -15,6 +15,8 @@ use crate::telemetry::LogFormat;
 pub struct Config {
     /// Where to listen. Port 0: any free one.
     pub listen: SocketAddr,
+    /// Where `/metrics`, `/livez` and `/readyz` are served without TLS and to anybody; `None`: nowhere.
+    pub metrics_listen: Option<SocketAddr>,
     /// Keys, certificates, the store.
     pub data_dir: PathBuf,
     /// Backends whose schema is read and whose APIs are claimed.

@@ -21,6 +21,8 @@ use kubridge_bridge::{identity, proto::UserInfo, request_info::RequestInfo, stat
 use crate::{
     body::Body,
     lifecycle::{Deadline, Drain},
+    metrics::Metrics,
+    telemetry::Journey,
 };
 
 pub use backend::{Backend, Connector};
@@ -38,6 +40,8 @@ pub struct Caller {
     pub user: Arc<UserInfo>,
     /// The request's audit id: in the answer, the log, and the backend's metadata.
     pub audit_id: Arc<str>,
+    /// What is observed of the request.
+    pub journey: Arc<Journey>,
 }
 
 /// Answers resource requests from the routes that are published to it.
@@ -45,16 +49,18 @@ pub struct Caller {
 pub struct Proxy {
     routes: ArcSwap<Routes>,
     drain: Drain,
+    metrics: Arc<Metrics>,
 }
 
 impl Proxy {
     /// Serves nothing until routes are published. `drain` ends watches cleanly.
-    pub fn new(drain: Drain) -> Self {
-        Self { routes: ArcSwap::default(), drain }
+    pub fn new(drain: Drain, metrics: Arc<Metrics>) -> Self {
+        Self { routes: ArcSwap::default(), drain, metrics }
     }
 
     /// Replaces the routes. Requests under way keep theirs.
     pub fn publish(&self, routes: Routes) {
+        routes.tell(&self.metrics);
         self.routes.store(Arc::new(routes));
     }
 

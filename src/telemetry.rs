@@ -47,6 +47,14 @@ pub struct Access<'a> {
     pub code: u16,
     /// From the request's head to the last byte of the answer.
     pub latency: Duration,
+    /// Of the answer's body.
+    pub bytes: u64,
+    /// Which backend it was sent on to.
+    pub backend: Option<&'a str>,
+    /// How long was waited for that backend.
+    pub upstream: Option<Duration>,
+    /// How often a call was sent again.
+    pub retries: u32,
     /// Empty: not known (refused before anyone was authenticated).
     pub user: &'a str,
     /// The request's audit id.
@@ -69,6 +77,10 @@ pub fn access(line: &Access<'_>) {
                 verb = line.verb,
                 code = line.code,
                 latency_ms = millis(line.latency),
+                bytes = line.bytes,
+                backend = line.backend,
+                upstream_ms = line.upstream.map(millis),
+                retries = (line.retries > 0).then_some(line.retries),
                 user = line.user,
                 audit_id = line.audit_id,
                 user_agent = line.user_agent,

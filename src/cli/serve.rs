@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::{backend_tls::BackendTlsArgs, check::Check};
+use super::{backend_tls::BackendTlsArgs, check::Check, observe::ObserveArgs};
 use crate::{
     config::{
         AuthorizationMode, BackendUrl, Config, Faults, Log, OwnCertificate, San, Tls, listen_address,
@@ -115,6 +115,10 @@ pub struct ServeArgs {
     )]
     pub shutdown_delay: String,
 
+    /// Metrics and traces.
+    #[command(flatten)]
+    pub observe: ObserveArgs,
+
     /// How log lines look.
     #[arg(long, env = "KUBRIDGE_LOG_FORMAT", value_enum, default_value_t = Format::Text, help_heading = "Log")]
     pub log_format: Format,
@@ -142,6 +146,7 @@ impl ServeArgs {
     pub fn check(&self) -> Result<(Config, Log), Faults> {
         let mut check = Check::default();
         let listen = check.parsed("--listen", listen_address(&self.listen));
+        let metrics_listen = self.observe.metrics_listen(&mut check);
         let data_dir = self.data_dir.clone().filter(|dir| !dir.as_os_str().is_empty());
         if data_dir.is_none() {
             check.fault(
@@ -183,6 +188,7 @@ impl ServeArgs {
             (Some(listen), Some(data_dir)) if check.0.is_empty() => Ok((
                 Config {
                     listen,
+                    metrics_listen,
                     data_dir,
                     backends,
                     manifests: self.manifests.clone(),
@@ -330,6 +336,7 @@ mod tests {
     fn every_fault_is_told_at_once_with_its_mend() {
         let Faults(faults) = check(&[
             "--listen=nowhere",
+            "--metrics-listen=nowhere",
             "--backend=http://a:1",
             "--descriptor-set=x",
             "--tls-san=a b",
@@ -350,6 +357,7 @@ mod tests {
             settings,
             [
                 "--listen",
+                "--metrics-listen",
                 "--data-dir",
                 "--backend",
                 "--descriptor-set",
@@ -367,7 +375,7 @@ mod tests {
             ]
         );
         assert!(faults.iter().all(|fault| !fault.mend.is_empty()));
-        assert_eq!(Faults(faults).to_string().lines().count(), 15);
+        assert_eq!(Faults(faults).to_string().lines().count(), 16);
     }
 
     #[test]

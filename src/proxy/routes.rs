@@ -1,6 +1,6 @@
 //! Which backend answers a group and version. Immutable; replaced as a whole.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{any::Any, collections::HashMap, sync::Arc};
 
 use kubridge_bridge::{
     model::{Api, Resource},
@@ -9,6 +9,7 @@ use kubridge_bridge::{
 };
 
 use super::backend::Backend;
+use crate::metrics::{Known, KnownResource, Metrics};
 
 /// All routes, by group, then version.
 #[derive(Debug, Default)]
@@ -52,6 +53,22 @@ impl Routes {
         self.groups.get(group)?.get(version)
     }
 
+    /// What is served, for what is counted: labels are these names and no others.
+    pub(super) fn tell(&self, metrics: &Metrics) {
+        let all = self.groups.iter().flat_map(|(group, versions)| {
+            versions.iter().map(move |(version, route)| (group.as_str(), version.as_str(), route))
+        });
+        let all: Vec<_> =
+            all.map(|(group, version, route)| (group, version, route, route.resources())).collect();
+        metrics.know(all.iter().map(|(group, version, route, resources)| Known {
+            group,
+            version,
+            remote: route.is_remote(),
+            origin: route.origin(),
+            resources,
+        }));
+    }
+
     /// The backend and the resource that a request is for.
     ///
     /// # Errors
@@ -69,6 +86,36 @@ impl Routes {
                 .ok_or_else(ApiError::generic_not_found_path),
         }
     }
+}
+
+impl Route {
+    fn is_remote(&self) -> bool {
+        match self {
+            Self::Served { backend, .. } => backend.is_remote(),
+            Self::Unserved(_) => true,
+        }
+    }
+
+    /// What its resources were read from.
+    fn origin(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        match self {
+            Self::Served { api, .. } => Some(Arc::clone(api) as Arc<dyn Any + Send + Sync>),
+            Self::Unserved(_) => None,
+        }
+    }
+
+    fn resources(&self) -> impl Fn() -> Vec<KnownResource> {
+        move || match self {
+            Self::Served { api, .. } => api.resources.iter().map(|resource| known(resource)).collect(),
+            Self::Unserved(_) => Vec::new(),
+        }
+    }
+}
+
+fn known(resource: &Resource) -> KnownResource {
+    let status = resource.status_subresource.then(|| "status".to_owned());
+    let actions = resource.actions.iter().map(|action| action.name.clone());
+    KnownResource { name: resource.plural.clone(), subresources: status.into_iter().chain(actions).collect() }
 }
 
 impl Unserved {

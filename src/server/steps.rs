@@ -2,12 +2,12 @@
 
 use std::{
     any::Any,
-    fmt,
+    fmt::{self, Write as _},
     panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -24,11 +24,16 @@ use crate::{
     authz::{Attributes, Authorizer, forbidden_message},
     body::{self, Body, BodyError},
     lifecycle::{Deadline, Lifecycle},
+    metrics::{Asked, Metrics, Tally},
     proxy::Caller,
-    telemetry::{self, Access, Reason},
+    telemetry::{self, Access, Journey, Reason},
 };
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+/// A client that sends it with `true` gets `Server-Timing` (W3C) back. It says how long things take, so it is for those
+/// who were let in.
+const TIMING: HeaderName = HeaderName::from_static("kubridge-timing");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const AUDIT_ID_LIMIT: usize = 64;
 /// All names and values of a request's head.
 const HEAD_LIMIT: usize = 64 << 10;
@@ -66,6 +71,7 @@ pub(super) struct Steps {
     pub(super) handler: Handler,
     pub(super) request_timeout: Duration,
     pub(super) lifecycle: Lifecycle,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Steps {
@@ -78,6 +84,7 @@ impl Steps {
         let mut seen = Seen::new(&request);
         let style = Style::of(request.uri().query().unwrap_or_default(), request.headers());
         let passed = AssertUnwindSafe(self.pass(request, certificate, &mut seen)).catch_unwind().await;
+        seen.journey.answered();
         let answer = passed.unwrap_or_else(|panic| Err(ApiError::internal(panic_text(panic.as_ref()))));
         let mut response = answer.unwrap_or_else(|error| error_response(&error, &seen.audit_id, style));
         let headers = response.headers_mut();
@@ -86,7 +93,13 @@ impl Steps {
             headers.insert(AUDIT_ID, id);
         }
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
+        if seen.timing && seen.user.is_some() {
+            headers.insert(SERVER_TIMING, server_timing(&seen.journey));
+        }
         seen.code = response.status().as_u16();
+        if seen.tally.is_none() {
+            seen.tally = Some(self.metrics.tally(&Asked::unread(&seen.method)));
+        }
         if seen.method == Method::HEAD {
             response = without_body(response);
         }
@@ -101,15 +114,23 @@ impl Steps {
     ) -> Answer {
         limit_head(request.headers())?;
         let user = self.authenticate(request.headers(), certificate)?;
+        seen.journey.authenticated();
         seen.user = Some(user.clone());
         let query = request.uri().query().unwrap_or_default();
         let info = RequestInfo::new(request.method(), request.uri().path(), query);
         seen.verb.clone_from(&info.verb);
+        let asked = Asked::new(&info, request.method(), query, request.headers());
+        let tally = seen.tally.insert(self.metrics.tally(&asked));
         refuse_impersonation(request.headers(), &user)?;
         self.authorize(&user, &info)?;
+        seen.journey.authorized();
         let deadline = self.deadline(query, &info)?;
-        strip_identity(request.headers_mut());
-        let caller = Caller { user, audit_id: seen.audit_id.clone() };
+        match deadline {
+            Some(_) => self.metrics.begin(tally, request.method(), seen.journey.begun()),
+            None => tally.begin_long(),
+        }
+        strip(request.headers_mut());
+        let caller = Caller { user, audit_id: seen.audit_id.clone(), journey: seen.journey.clone() };
         self.call(request, info, caller, deadline).await
     }
 
@@ -205,16 +226,37 @@ fn refuse_impersonation(headers: &HeaderMap, user: &UserInfo) -> Result<(), ApiE
     Err(ApiError::forbidden("authentication.k8s.io", "users", named, &message))
 }
 
-/// Who asks was decided: what the client said of itself, and the secret it proved it with, goes no further.
-fn strip_identity(headers: &mut HeaderMap) {
+/// Who asks was decided: what the client said of itself, and the secret it proved it with, goes no further; nor does
+/// what is between the client and us.
+fn strip(headers: &mut HeaderMap) {
     let said: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| **name == header::AUTHORIZATION || name.as_str().starts_with("x-remote-"))
+        .filter(|name| {
+            **name == header::AUTHORIZATION || **name == TIMING || name.as_str().starts_with("x-remote-")
+        })
         .cloned()
         .collect();
     for name in said {
         headers.remove(name);
     }
+}
+
+/// The phases of a request until its answer begins, in milliseconds.
+fn server_timing(journey: &Journey) -> HeaderValue {
+    let phases = journey.phases();
+    let mut text = String::with_capacity(128);
+    for (name, duration) in [
+        ("authn", phases.authn),
+        ("authz", phases.authz),
+        ("resolve", phases.resolve),
+        ("upstream", phases.upstream),
+        ("translate", phases.translate),
+        ("total", journey.elapsed()),
+    ] {
+        let separator = if text.is_empty() { "" } else { ", " };
+        let _ = write!(text, "{separator}{name};dur={:.3}", duration.as_secs_f64() * 1e3);
+    }
+    HeaderValue::try_from(text).expect("names and numbers are ASCII")
 }
 
 fn audit_id(headers: &HeaderMap) -> Arc<str> {
@@ -237,7 +279,9 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 /// What the access line needs to know.
 #[derive(Debug)]
 struct Seen {
-    started: Instant,
+    journey: Arc<Journey>,
+    tally: Option<Tally>,
+    timing: bool,
     method: Method,
     path: String,
     verb: String,
@@ -250,7 +294,9 @@ struct Seen {
 impl Seen {
     fn new(request: &Request<Incoming>) -> Self {
         Self {
-            started: Instant::now(),
+            journey: Arc::new(Journey::new()),
+            tally: None,
+            timing: request.headers().get(TIMING).is_some_and(|value| value == "true"),
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
             verb: String::new(),
@@ -261,13 +307,23 @@ impl Seen {
         }
     }
 
-    fn log(&self, cut: Option<Reason>) {
+    /// The last byte is out: the access line, and what is counted.
+    fn done(&self, bytes: u64, cut: Option<Reason>) {
+        let latency = self.journey.elapsed();
+        let phases = self.journey.was_sent_on().then(|| self.journey.phases());
+        if let Some(tally) = &self.tally {
+            tally.done(self.code, latency, phases.as_ref());
+        }
         telemetry::access(&Access {
             method: &self.method,
             path: &self.path,
             verb: &self.verb,
             code: self.code,
-            latency: self.started.elapsed(),
+            latency,
+            bytes,
+            backend: self.journey.backend(),
+            upstream: phases.map(|phases| phases.upstream),
+            retries: self.journey.retries(),
             user: self.user.as_ref().map_or("", |user| &user.username),
             audit_id: &self.audit_id,
             user_agent: self.user_agent.as_ref().and_then(|agent| agent.to_str().ok()).unwrap_or_default(),
@@ -278,18 +334,20 @@ impl Seen {
 
 /// The access line: at once when the whole answer is there, else when the last byte is out or the stream is cut.
 fn logged(response: Response<Body>, seen: Seen, lifecycle: &Lifecycle) -> Response<Body> {
-    if response.body().size_hint().exact().is_some() {
-        seen.log(None);
+    if let Some(length) = response.body().size_hint().exact() {
+        seen.done(length, None);
         return response;
     }
     let lifecycle = lifecycle.clone();
-    response.map(|body| Logged { body, seen, lifecycle, cut: Some(Reason::Connection) }.boxed_unsync())
+    response
+        .map(|body| Logged { body, seen, lifecycle, bytes: 0, cut: Some(Reason::Connection) }.boxed_unsync())
 }
 
 struct Logged {
     body: Body,
     seen: Seen,
     lifecycle: Lifecycle,
+    bytes: u64,
     /// What it means when the stream is dropped now.
     cut: Option<Reason>,
 }
@@ -310,7 +368,7 @@ impl http_body::Body for Logged {
                 let audit_id = &*self.seen.audit_id;
                 tracing::warn!(audit_id, error = telemetry::error_chain(error.as_ref()), "a stream was cut");
             }
-            Some(Ok(_)) => {}
+            Some(Ok(frame)) => self.bytes += frame.data_ref().map_or(0, |data| data.len() as u64),
         }
         Poll::Ready(frame)
     }
@@ -329,7 +387,7 @@ impl Drop for Logged {
         let stopping = self.lifecycle.drain().is_draining();
         // A body that knows its end is not polled for it.
         let cut = self.cut.filter(|_| !self.body.is_end_stream());
-        self.seen
-            .log(cut.map(|cut| if stopping && cut == Reason::Connection { Reason::Shutdown } else { cut }));
+        let cut = cut.map(|cut| if stopping && cut == Reason::Connection { Reason::Shutdown } else { cut });
+        self.seen.done(self.bytes, cut);
     }
 }
