@@ -54,7 +54,7 @@ impl Discovery {
 
     /// Answers a request for `/api`, `/api/v1`, `/apis`, `/apis/G`, `/apis/G/V` from memory.
     ///
-    /// As in kube-apiserver `/apis` and `/apis/G` answer any method as if it were GET, HEAD without a body.
+    /// As in kube-apiserver `/apis` and `/apis/G` answer any method as if it were GET (of HEAD the server leaves out the body).
     ///
     /// # Errors
     /// 404 where nobody claims it, 503 (without Retry-After: clients would stall on it) where it is claimed and was
@@ -83,7 +83,7 @@ impl Discovery {
         };
         let form = DiscoveryForm::new(headers, query, aggregated.is_some())?;
         let document = aggregated.filter(|_| form.aggregated).unwrap_or(plain);
-        document.response(method, form.encoding, headers)
+        document.response(form.encoding, headers)
     }
 }
 

@@ -119,6 +119,17 @@ impl Drain {
         Self(CancellationToken::new())
     }
 
+    /// One that begins when this one does, or earlier: see [`Self::begin`].
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self(self.0.child_token())
+    }
+
+    /// Begins the drain of this one and its children.
+    pub fn begin(&self) {
+        self.0.cancel();
+    }
+
     /// Whether the stream has to end now.
     pub fn is_draining(&self) -> bool {
         self.0.is_cancelled()
@@ -243,6 +254,16 @@ mod tests {
         assert!(!lifecycle.inner.aborted.is_cancelled());
         lifecycle.abort();
         assert!(lifecycle.inner.aborted.is_cancelled());
+    }
+
+    #[test]
+    fn a_child_drains_by_itself_and_with_its_parent() {
+        let lifecycle = Lifecycle::new();
+        let (one, other) = (lifecycle.drain().child(), lifecycle.drain().child());
+        one.begin();
+        assert!(one.is_draining() && !other.is_draining() && !lifecycle.drain().is_draining());
+        lifecycle.start_drain();
+        assert!(other.is_draining());
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 //! What is resolved is an immutable snapshot of routes; a request keeps the one that it began with.
 
 mod backend;
+mod counted;
 mod gzip;
 mod reply;
 mod routes;
@@ -58,9 +59,12 @@ impl Proxy {
         Self { routes: ArcSwap::default(), drain, metrics }
     }
 
-    /// Replaces the routes. Requests under way keep theirs.
-    pub fn publish(&self, routes: Routes) {
-        routes.tell(&self.metrics);
+    /// Replaces the routes. Requests under way keep theirs; watches of what is no longer served, or by another
+    /// backend, end. For one publisher.
+    pub fn publish(&self, mut routes: Routes) {
+        counted::tell(&routes, &self.metrics);
+        let old = self.routes.load_full();
+        routes.replace(&old, &self.drain);
         self.routes.store(Arc::new(routes));
     }
 
@@ -87,7 +91,8 @@ impl Proxy {
 
         let query = head.uri.query().unwrap_or_default().to_owned();
         let shape = reply::Shape {
-            drain: (info.verb == "watch").then(|| self.drain.clone()),
+            drain: (info.verb == "watch")
+                .then(|| routes.drain(&info.api_group, &info.api_version).unwrap_or(&self.drain).clone()),
             list: info.verb == "list",
             gzip: gzip::accepted(&head.headers),
         };

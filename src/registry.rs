@@ -32,6 +32,7 @@ pub use owned::{AUTOMANAGED, Applied, MANIFEST, Owner, claims};
 pub use snapshot::{Claim, Snapshot};
 pub use store::{OpenError, StoreError};
 pub use target::{BACKEND, BACKEND_CA, PROTOCOL, Protocol, Target, ca_bundle, check_backend_url, target};
+pub use validation::{AVAILABLE, DISCOVERY_CURRENT};
 
 use local_caller::{LocalKind, now};
 use proto::apiregistration::{ApiService, ApiServiceCondition};

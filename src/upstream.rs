@@ -13,6 +13,8 @@
 //! | `connection` | DNS, TCP, TLS, HTTP/2, up to the backend's SETTINGS |
 //! | `pulse` | the socket below: when something was heard, and how it is cut |
 //! | `health` | a silent connection is asked whether it lives |
+//! | `serving` | what a backend says of itself: `grpc.health.v1` Watch |
+//! | `traffic` | what clients' requests tell about a backend |
 //! | `call` | request headers, the answer, trailers; whether a failed call can have run |
 //! | `frame`, `status` | gRPC's message frames; its status |
 //! | `schema`, `reflection`, `watcher` | the descriptors of what a backend serves, and when they change |
@@ -28,7 +30,9 @@ mod pool;
 mod pulse;
 mod reflection;
 mod schema;
+mod serving;
 mod status;
+mod traffic;
 mod watcher;
 
 pub use backend::{Backend, BackendCaller};
@@ -39,7 +43,9 @@ pub use health::{Serving, check};
 pub use options::Options;
 pub use pool::ConnectionState;
 pub use schema::{FetchError, FetchedSchema, MAX_SCHEMA, SchemaSource, fetch, read_file};
+pub use serving::{HealthEnd, Life, ask, follow};
 pub use status::details;
+pub use traffic::{Results, Traffic};
 pub use watcher::{KeepSchema, Rejected, SchemaHandle, SchemaPace, SchemaState, SchemaWatcher};
 
 #[cfg(test)]

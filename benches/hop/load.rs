@@ -10,7 +10,7 @@ use std::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http::Request;
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{
@@ -30,8 +30,11 @@ pub struct Figures {
     pub cpu: Duration,
 }
 
+/// A connection of the administrator.
+pub type Client = SendRequest<Full<Bytes>>;
+
 /// A client connection of the administrator.
-pub async fn connect(kubeconfig: &Path, port: u16) -> anyhow::Result<SendRequest<Empty<Bytes>>> {
+pub async fn connect(kubeconfig: &Path, port: u16) -> anyhow::Result<Client> {
     let text = fs::read_to_string(kubeconfig)?;
     let pem = |name: &str| {
         let line = text.lines().find_map(|l| l.trim().strip_prefix(&format!("{name}: "))).unwrap_or_default();
@@ -59,10 +62,11 @@ pub async fn connect(kubeconfig: &Path, port: u16) -> anyhow::Result<SendRequest
     Ok(sender)
 }
 
-/// Sends `path` over and over for `time`; `pid` is the server whose CPU time is taken.
+/// Gets `path` over and over for `time`; `pid` is the server whose CPU time is taken.
 pub async fn run(
-    sender: &SendRequest<Empty<Bytes>>,
+    sender: &Client,
     path: &str,
+    accept: &'static str,
     streams: usize,
     time: Duration,
     pid: u32,
@@ -75,7 +79,7 @@ pub async fn run(
             let mut latencies = Vec::with_capacity(1 << 16);
             while begin.elapsed() < time {
                 let sent = Instant::now();
-                let request = Request::get(&uri).header("accept", "application/json").body(Empty::new())?;
+                let request = Request::get(&uri).header("accept", accept).body(Full::default())?;
                 let response = sender.send_request(request).await?;
                 anyhow::ensure!(response.status() == 200, "{}", response.status());
                 let body = response.into_body().collect().await?.to_bytes();

@@ -18,6 +18,7 @@ use std::time::Duration;
 use load::Figures;
 
 const PATH: &str = "/apis/inventory.example.com/v1/namespaces/default/machines/atlas";
+const ACCEPT: &str = "application/json";
 const ROUNDS: usize = 5;
 const TIME: Duration = Duration::from_secs(3);
 
@@ -40,11 +41,11 @@ async fn compare() -> anyhow::Result<()> {
     );
     for streams in [1, 32] {
         let (mut limits, mut bridges) = (Vec::new(), Vec::new());
-        load::run(&limit, PATH, streams, TIME / 3, stage.passthrough.pid).await?;
-        load::run(&bridged, PATH, streams, TIME / 3, stage.bridged.pid).await?;
+        load::run(&limit, PATH, ACCEPT, streams, TIME / 3, stage.passthrough.pid).await?;
+        load::run(&bridged, PATH, ACCEPT, streams, TIME / 3, stage.bridged.pid).await?;
         for _ in 0..ROUNDS {
-            limits.push(load::run(&limit, PATH, streams, TIME, stage.passthrough.pid).await?);
-            bridges.push(load::run(&bridged, PATH, streams, TIME, stage.bridged.pid).await?);
+            limits.push(load::run(&limit, PATH, ACCEPT, streams, TIME, stage.passthrough.pid).await?);
+            bridges.push(load::run(&bridged, PATH, ACCEPT, streams, TIME, stage.bridged.pid).await?);
         }
         let (limit, bridged) = (median(limits), median(bridges));
         print(streams, "pass-through", limit);

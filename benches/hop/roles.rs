@@ -59,7 +59,7 @@ impl Stage {
         let mut sender = crate::load::connect(&bridged.kubeconfig, bridged.port).await?;
         for _ in 0..500 {
             let request = http::Request::get(format!("https://localhost{}", crate::PATH));
-            let request = request.body(http_body_util::Empty::<Bytes>::new())?;
+            let request = request.body(http_body_util::Full::<Bytes>::default())?;
             if sender.send_request(request).await?.status() == 200 {
                 return Ok(Self { passthrough, bridged, _backend: backend, _dir: dir });
             }

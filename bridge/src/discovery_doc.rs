@@ -16,7 +16,7 @@ use std::{cmp::Ordering, collections::BTreeMap, fmt::Write as _};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha512};
 
-pub use read::{DocumentFault, MAX_DOCUMENT};
+pub use read::{AggregatedVersions, DocumentFault, MAX_DOCUMENT};
 
 use crate::model::version_parts;
 

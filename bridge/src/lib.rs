@@ -24,7 +24,7 @@
 //! | [`watch`] | a backend's events -> a client's events: the state machine |
 //! | [`status`] | errors: what the client is told, and what the log is told |
 //! | [`identity`] | the user, as gRPC metadata |
-//! | [`discovery_doc`] | the model -> discovery documents |
+//! | [`discovery_doc`] | what a version serves, from our model or read from others -> discovery documents |
 //! | [`openapi_doc`] | the model -> OpenAPI documents |
 
 pub mod caller;

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use kubridge_bridge::{
     discovery_doc::{
-        self, DocumentFault, Encoded, Freshness, Group, MAX_DOCUMENT, ResponseKind, Scope, VersionDocument,
+        self, AggregatedVersions, DocumentFault, Encoded, Freshness, Group, MAX_DOCUMENT, ResponseKind,
+        Scope, VersionDocument,
     },
     model::{Api, Rules, Schema},
 };
@@ -111,6 +112,27 @@ fn an_aggregated_document_survives() {
         text(&discovery_doc::api_group_list(&parts.groups()).json),
         include_str!("golden/discovery-001-apis.json")
     );
+}
+
+/// Against the bytes that k8s.io/apimachinery makes of the same recorded documents.
+#[test]
+fn legacy_documents_are_kubernetes_own_protobuf() {
+    let parts = Parts::of(VersionDocument::from_aggregated(AGGREGATED).unwrap());
+    let groups = parts.groups();
+    let wardle = groups.iter().find(|group| group.name == "wardle.example.com").unwrap();
+    let resources = VersionDocument::from_resource_list(RESOURCES, "wardle.example.com", "v1alpha1").unwrap();
+    let cases: [(Encoded, &[u8]); 4] = [
+        (discovery_doc::api_group_list(&groups), include_bytes!("golden/discovery-001-apis.protobuf")),
+        (discovery_doc::api_versions(&["v1"]), include_bytes!("golden/discovery-002-api.protobuf")),
+        (discovery_doc::api_group(wardle).unwrap(), include_bytes!("golden/discovery-003-group.protobuf")),
+        (
+            discovery_doc::api_resource_list("wardle.example.com", "v1alpha1", &resources),
+            include_bytes!("golden/discovery-004-resources.protobuf"),
+        ),
+    ];
+    for (encoded, expected) in cases {
+        assert!(encoded.protobuf == expected, "{}", text(&encoded.json));
+    }
 }
 
 #[test]
@@ -266,6 +288,8 @@ fn a_version_that_its_server_calls_stale_is_not_read_and_one_named_twice_is_read
     let read = VersionDocument::from_aggregated(&document).unwrap();
     let read: Vec<_> = read.iter().map(|(_, v, d)| (v.as_str(), d.resources[0].resource.as_str())).collect();
     assert_eq!(read, [("v1", "first")]);
+    let all = AggregatedVersions::read(&document).unwrap();
+    assert_eq!((all.known.len(), all.stale), (1, vec![("a.example.com".to_owned(), "v2".to_owned())]));
 }
 
 #[test]

@@ -12,13 +12,10 @@ use super::{
 };
 use crate::upstream::FailureReason;
 
+pub use crate::registry::{AVAILABLE, DISCOVERY_CURRENT};
+
 #[cfg(test)]
 mod tests;
-
-/// Kubernetes' condition: whether the backend can be asked.
-pub const AVAILABLE: &str = "Available";
-/// Ours: whether what discovery and OpenAPI say of the group and version can be relied on.
-pub const DISCOVERY_CURRENT: &str = "DiscoveryCurrent";
 
 /// Where address and CA are written.
 const WHERE: &str = "the address is in the annotation kubridge.io/backend or spec.service, the CA in \

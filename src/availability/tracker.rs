@@ -230,9 +230,19 @@ impl Tracker {
         self.probe_at().is_some_and(|at| at <= now)
     }
 
+    /// The thresholds.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// When [`Self::tick`] is to be called if nothing is seen before; `None`: only an event changes anything.
     pub fn wake_at(&self) -> Option<Instant> {
-        [self.probe_at(), self.confirm_at(), self.settle_at()].into_iter().flatten().min()
+        [self.probe_at(), self.verdict_at()].into_iter().flatten().min()
+    }
+
+    /// When the verdict changes by time alone.
+    pub fn verdict_at(&self) -> Option<Instant> {
+        [self.confirm_at(), self.settle_at()].into_iter().flatten().min()
     }
 
     /// When the backend is to be probed: only where neither traffic nor the backend itself tells how it is.
@@ -259,8 +269,12 @@ impl Tracker {
 
     /// Whether a request is to be tried. Refused is only what would meet a failure that was seen just now.
     pub fn should_try(&self, now: Instant) -> bool {
-        !self.verdict.is_unavailable()
-            || self.last_bad.is_none_or(|at| now.saturating_duration_since(at) >= self.settings.refuse)
+        self.closed_until().is_none_or(|at| now >= at)
+    }
+
+    /// Until when no request is tried, if it is so.
+    pub fn closed_until(&self) -> Option<Instant> {
+        self.last_bad.filter(|_| self.verdict.is_unavailable()).map(|at| at + self.settings.refuse)
     }
 
     fn succeeded(&mut self, now: Instant) {

@@ -4,7 +4,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use kubridge_bridge::{
     discovery_doc::Encoded,
     negotiate::{DocumentEncoding, json_to_yaml, pretty_json},
@@ -50,7 +50,6 @@ impl Document {
 
     pub(super) fn response(
         &self,
-        method: &Method,
         encoding: DocumentEncoding,
         headers: &HeaderMap,
     ) -> Result<Response<Body>, ApiError> {
@@ -64,9 +63,7 @@ impl Document {
         let long = form.bytes.len() > gzip::THRESHOLD;
         let compressed = long && gzip::accepted(headers);
         let bytes = if compressed { form.gzip() } else { form.bytes.clone() };
-        let length = bytes.len();
-        let head = method == Method::HEAD;
-        let mut response = Response::new(if head { body::empty() } else { body::full(bytes) });
+        let mut response = Response::new(body::full(bytes));
         let out = response.headers_mut();
         out.insert(
             header::CONTENT_TYPE,
@@ -74,9 +71,6 @@ impl Document {
         );
         if let Some(etag) = &self.etag {
             cacheable(out, etag);
-        }
-        if head {
-            out.insert(header::CONTENT_LENGTH, length.into());
         }
         if long {
             out.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));

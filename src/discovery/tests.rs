@@ -206,16 +206,14 @@ async fn people_get_indented_json() {
     assert!(bytes(refused).await.starts_with(b"{\"kind\""));
 }
 
-#[tokio::test]
-async fn methods_are_as_kube_apiserver_answers_them() {
+#[test]
+fn methods_are_as_kube_apiserver_answers_them() {
     let discovery = published(&[known("a.example.com", "v1")]);
     let none = HeaderMap::new();
-    let whole = bytes(get(&discovery, "/apis", &none).unwrap()).await;
-    let head = discovery.serve(&Method::HEAD, "/apis", "", &none).unwrap();
-    assert_eq!(head.headers()[header::CONTENT_LENGTH], whole.len().to_string());
-    assert!(bytes(head).await.is_empty());
     for path in ["/apis", "/apis/a.example.com"] {
-        assert_eq!(discovery.serve(&Method::POST, path, "", &none).unwrap().status(), 200, "{path}");
+        for method in [Method::HEAD, Method::POST] {
+            assert_eq!(discovery.serve(&method, path, "", &none).unwrap().status(), 200, "{method} {path}");
+        }
     }
     for path in ["/api", "/apis/a.example.com/v1"] {
         for method in [Method::HEAD, Method::POST, Method::DELETE] {

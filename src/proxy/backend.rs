@@ -53,6 +53,15 @@ impl Backend {
         matches!(self, Self::Remote { .. })
     }
 
+    /// Whether it is the same backend, and not just one with the same address.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Store(_), Self::Store(_)) | (Self::Review(_), Self::Review(_)) => true,
+            (Self::Remote { backend: one, .. }, Self::Remote { backend: other, .. }) => one.is_same(other),
+            _ => false,
+        }
+    }
+
     /// Its schema may be out of date.
     pub(super) fn suspect(&self) {
         if let Self::Remote { schema, .. } = self {

@@ -1,6 +1,6 @@
 //! Which backend answers a group and version. Immutable; replaced as a whole.
 
-use std::{any::Any, collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use kubridge_bridge::{
     model::{Api, Resource},
@@ -9,12 +9,19 @@ use kubridge_bridge::{
 };
 
 use super::backend::Backend;
-use crate::metrics::{Known, KnownResource, Metrics};
+use crate::lifecycle::Drain;
 
 /// All routes, by group, then version.
 #[derive(Debug, Default)]
 pub struct Routes {
-    groups: HashMap<String, HashMap<String, Route>>,
+    groups: HashMap<String, HashMap<String, Entry>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    route: Route,
+    /// Ends the route's watches. None before the routes are published.
+    drain: Option<Drain>,
 }
 
 /// What answers one group and version.
@@ -45,28 +52,52 @@ pub struct Unserved {
 impl Routes {
     /// Adds a route. A group and version has one APIService, so nothing is replaced.
     pub fn insert(&mut self, group: &str, version: &str, route: Route) {
-        self.groups.entry(group.to_owned()).or_default().insert(version.to_owned(), route);
+        let entry = Entry { route, drain: None };
+        self.groups.entry(group.to_owned()).or_default().insert(version.to_owned(), entry);
     }
 
     /// The route of a group and version.
     pub fn get(&self, group: &str, version: &str) -> Option<&Route> {
+        self.entry(group, version).map(|entry| &entry.route)
+    }
+
+    /// Begins when the watches of a group and version must end: it is no longer claimed, or by another backend, or
+    /// the aggregator stops.
+    pub fn drain(&self, group: &str, version: &str) -> Option<&Drain> {
+        self.entry(group, version)?.drain.as_ref()
+    }
+
+    fn entry(&self, group: &str, version: &str) -> Option<&Entry> {
         self.groups.get(group)?.get(version)
     }
 
-    /// What is served, for what is counted: labels are these names and no others.
-    pub(super) fn tell(&self, metrics: &Metrics) {
-        let all = self.groups.iter().flat_map(|(group, versions)| {
-            versions.iter().map(move |(version, route)| (group.as_str(), version.as_str(), route))
-        });
-        let all: Vec<_> =
-            all.map(|(group, version, route)| (group, version, route, route.resources())).collect();
-        metrics.know(all.iter().map(|(group, version, route, resources)| Known {
-            group,
-            version,
-            remote: route.is_remote(),
-            origin: route.origin(),
-            resources,
-        }));
+    /// All of them: group, version, route.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str, &Route)> {
+        self.groups.iter().flat_map(|(group, versions)| {
+            versions.iter().map(move |(version, entry)| (group.as_str(), version.as_str(), &entry.route))
+        })
+    }
+
+    /// Takes the place of `old`: what is served as before goes on, the watches of the rest end.
+    pub(super) fn replace(&mut self, old: &Self, drain: &Drain) {
+        for (group, versions) in &mut self.groups {
+            for (version, entry) in versions {
+                let before =
+                    old.entry(group, version).filter(|before| before.route.continues_as(&entry.route));
+                entry.drain =
+                    Some(before.and_then(|before| before.drain.clone()).unwrap_or_else(|| drain.child()));
+            }
+        }
+        for (group, versions) in &old.groups {
+            for (version, before) in versions {
+                let after = self.entry(group, version);
+                if !after.is_some_and(|after| before.route.continues_as(&after.route))
+                    && let Some(drain) = &before.drain
+                {
+                    drain.begin();
+                }
+            }
+        }
     }
 
     /// The backend and the resource that a request is for.
@@ -89,33 +120,14 @@ impl Routes {
 }
 
 impl Route {
-    fn is_remote(&self) -> bool {
-        match self {
-            Self::Served { backend, .. } => backend.is_remote(),
-            Self::Unserved(_) => true,
+    /// Whether requests that began with this route are served as those that begin with `new`.
+    fn continues_as(&self, new: &Self) -> bool {
+        match (self, new) {
+            (Self::Served { backend: old, .. }, Self::Served { backend: new, .. }) => old.is_same(new),
+            (Self::Unserved(_), Self::Unserved(_)) => true,
+            _ => false,
         }
     }
-
-    /// What its resources were read from.
-    fn origin(&self) -> Option<Arc<dyn Any + Send + Sync>> {
-        match self {
-            Self::Served { api, .. } => Some(Arc::clone(api) as Arc<dyn Any + Send + Sync>),
-            Self::Unserved(_) => None,
-        }
-    }
-
-    fn resources(&self) -> impl Fn() -> Vec<KnownResource> {
-        move || match self {
-            Self::Served { api, .. } => api.resources.iter().map(|resource| known(resource)).collect(),
-            Self::Unserved(_) => Vec::new(),
-        }
-    }
-}
-
-fn known(resource: &Resource) -> KnownResource {
-    let status = resource.status_subresource.then(|| "status".to_owned());
-    let actions = resource.actions.iter().map(|action| action.name.clone());
-    KnownResource { name: resource.plural.clone(), subresources: status.into_iter().chain(actions).collect() }
 }
 
 impl Unserved {
@@ -129,5 +141,45 @@ impl Unserved {
         ApiError::service_unavailable(message)
             .with_log(self.log.clone())
             .with_retry_after(std::time::Duration::from_secs(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::{authz::Authorizer, config::AuthorizationMode, lifecycle::Lifecycle, proxy::Proxy, registry};
+
+    #[test]
+    fn watches_end_where_what_they_watch_is_no_longer_served() {
+        let api = Arc::clone(&registry::own_kinds().expect("no faults").apis[0]);
+        let served = || Route::Served {
+            api: Arc::clone(&api),
+            backend: Backend::Review(Authorizer::new(AuthorizationMode::AlwaysAllow)),
+        };
+        let unserved = || {
+            Route::Unserved(Unserved { api_service: "v1.c".into(), reason: "is gone", log: String::new() })
+        };
+        let routes = |entries: Vec<(&str, Route)>| {
+            let mut routes = Routes::default();
+            for (group, route) in entries {
+                routes.insert(group, "v1", route);
+            }
+            routes
+        };
+        let lifecycle = Lifecycle::new();
+        let proxy = Proxy::new(lifecycle.drain(), Metrics::new());
+        let drain = |group: &str| proxy.routes().drain(group, "v1").expect("it is published").clone();
+        proxy.publish(routes(vec![("a", served()), ("b", served()), ("c", served())]));
+        let [a, b, c] = ["a", "b", "c"].map(drain);
+        proxy.publish(routes(vec![("a", served()), ("c", unserved())]));
+        assert!(!a.is_draining(), "served as before");
+        assert!(b.is_draining(), "no longer claimed");
+        assert!(c.is_draining(), "no longer served");
+        proxy.publish(routes(vec![("a", served()), ("b", served())]));
+        assert!(!drain("b").is_draining(), "claimed again");
+        assert!(!a.is_draining());
+        lifecycle.start_drain();
+        assert!(a.is_draining() && drain("b").is_draining());
     }
 }

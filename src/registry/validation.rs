@@ -9,8 +9,10 @@ use super::{
     target::{BACKEND, PROTOCOL, Protocol, Target, check_backend_url, target},
 };
 
-/// The one type of condition that Kubernetes knows of APIServices.
+/// The one type of condition that Kubernetes knows of APIServices: whether the backend can be asked.
 pub const AVAILABLE: &str = "Available";
+/// Ours: whether what discovery and OpenAPI say of the group and version can be relied on. Remote APIServices have it.
+pub const DISCOVERY_CURRENT: &str = "DiscoveryCurrent";
 /// The reason of [`AVAILABLE`] where this process serves the group itself.
 pub const LOCAL: &str = "Local";
 
@@ -55,7 +57,8 @@ pub fn complete(service: &mut ApiService, now: kubridge_bridge::proto::Time) {
     let says_local = present.is_some_and(|condition| condition.reason == LOCAL);
     if says_local != local {
         if let Some(conditions) = conditions {
-            conditions.retain(|condition| condition.r#type != AVAILABLE);
+            conditions
+                .retain(|condition| ![AVAILABLE, DISCOVERY_CURRENT].contains(&condition.r#type.as_str()));
         }
         if local {
             service.status.get_or_insert_default().conditions.push(ApiServiceCondition {
@@ -110,7 +113,7 @@ pub fn validate(service: &ApiService) -> Vec<FieldViolation> {
     for (index, condition) in conditions.enumerate() {
         if !["True", "False", "Unknown"].contains(&condition.status.as_str()) {
             let field = format!("status.conditions[{index}].status");
-            faults.push(unsupported(&field, &condition.status, &["False", "True", "Unknown"]));
+            faults.push(unsupported(&field, &condition.status, &["True", "False", "Unknown"]));
         }
     }
     match &spec.service {
@@ -147,7 +150,7 @@ fn check_name(metadata: &ObjectMeta, group: &str, version: &str, faults: &mut Ve
         }
     }
     let wanted = format!("{version}.{group}");
-    if *name != wanted {
+    if faults.is_empty() && *name != wanted {
         let text = format!("must be `spec.version+\".\"+spec.group`: {wanted:?}");
         faults.push(invalid_text("metadata.name", name, &text));
     }
@@ -177,7 +180,7 @@ fn check_range(field: &str, value: i32, most: i32, faults: &mut Vec<FieldViolati
 fn subdomain_faults(text: &str) -> Vec<String> {
     let mut faults = Vec::new();
     if text.len() > 253 {
-        faults.push("must be no more than 253 bytes".to_owned());
+        faults.push("must be no more than 253 characters".to_owned());
     }
     let part = |part: &str| {
         let inner = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
@@ -201,7 +204,7 @@ fn subdomain_faults(text: &str) -> Vec<String> {
 fn label_faults(text: &str) -> Vec<String> {
     let mut faults = Vec::new();
     if text.len() > 63 {
-        faults.push("must be no more than 63 bytes".to_owned());
+        faults.push("must be no more than 63 characters".to_owned());
     }
     let bytes = text.as_bytes();
     let good = bytes.first().is_some_and(u8::is_ascii_lowercase)

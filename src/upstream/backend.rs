@@ -22,6 +22,7 @@ use super::{
     endpoint::{Endpoint, EndpointError, Tls, TlsOptions},
     options::Options,
     pool::{ConnectionState, Pool},
+    traffic::Traffic,
 };
 
 /// How often a call that provably did not run is tried again.
@@ -32,6 +33,7 @@ const RETRIES: usize = 2;
 pub struct Backend {
     pool: Arc<Pool>,
     headers: Arc<HeaderMap>,
+    traffic: Arc<Traffic>,
 }
 
 impl Backend {
@@ -39,7 +41,7 @@ impl Backend {
     pub fn new(endpoint: Endpoint, tls: &TlsOptions, options: Options) -> Result<Self, EndpointError> {
         let tls = Tls::new(&endpoint, tls)?;
         let headers = Arc::new(call::base_headers());
-        Ok(Self { pool: Pool::new(endpoint, tls, options), headers })
+        Ok(Self { pool: Pool::new(endpoint, tls, options), headers, traffic: Arc::default() })
     }
 
     /// Where it is.
@@ -62,6 +64,16 @@ impl Backend {
         self.pool.returns()
     }
 
+    /// Whether the two are clones of one another.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.pool, &other.pool)
+    }
+
+    /// What requests tell about it.
+    pub fn traffic(&self) -> Arc<Traffic> {
+        Arc::clone(&self.traffic)
+    }
+
     /// A caller for one request: its metadata, and the time by which its calls must be done.
     pub fn caller(&self, metadata: HeaderMap, deadline: Option<Instant>) -> BackendCaller {
         let headers = if metadata.is_empty() {
@@ -74,7 +86,8 @@ impl Backend {
             }
             Arc::new(headers)
         };
-        BackendCaller { pool: Arc::clone(&self.pool), headers, deadline }
+        let traffic = Some(Arc::clone(&self.traffic));
+        BackendCaller { pool: Arc::clone(&self.pool), headers, deadline, traffic }
     }
 }
 
@@ -90,6 +103,7 @@ pub struct BackendCaller {
     pool: Arc<Pool>,
     headers: Arc<HeaderMap>,
     deadline: Option<Instant>,
+    traffic: Option<Arc<Traffic>>,
 }
 
 impl BackendCaller {
@@ -98,6 +112,19 @@ impl BackendCaller {
     pub fn with_deadline(mut self, deadline: Option<Instant>) -> Self {
         self.deadline = deadline;
         self
+    }
+
+    /// The same for our own questions: who asks them draws the conclusions.
+    pub(super) fn aside(mut self) -> Self {
+        self.traffic = None;
+        self
+    }
+
+    fn report<T>(&self, outcome: Result<T, CallError>) -> Result<T, CallError> {
+        if let Some(traffic) = &self.traffic {
+            traffic.report(&outcome);
+        }
+        outcome
     }
 
     async fn within_deadline<T>(
@@ -160,12 +187,13 @@ impl Caller for BackendCaller {
 
     async fn unary(&self, call: Call) -> Result<Bytes, CallError> {
         let sent = AtomicBool::new(false);
-        self.within_deadline(&sent, async { self.start(&call, &sent).await?.single().await }).await
+        let answer = async { self.start(&call, &sent).await?.single().await };
+        self.report(self.within_deadline(&sent, answer).await)
     }
 
     async fn stream(&self, call: Call) -> Result<Answer, CallError> {
         let sent = AtomicBool::new(false);
-        self.within_deadline(&sent, self.start(&call, &sent)).await
+        self.report(self.within_deadline(&sent, self.start(&call, &sent)).await)
     }
 }
 

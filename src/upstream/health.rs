@@ -106,13 +106,13 @@ async fn watch_until_cut(
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct HealthCheckRequest {
+pub(super) struct HealthCheckRequest {
     #[prost(string, tag = "1")]
     service: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct HealthCheckResponse {
+pub(super) struct HealthCheckResponse {
     #[prost(int32, tag = "1")]
-    status: i32,
+    pub(super) status: i32,
 }

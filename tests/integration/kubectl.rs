@@ -1,5 +1,6 @@
 //! The real kubectl against the aggregator and the inventory: nothing faked in between.
 
+mod apiservices;
 mod auth;
 mod read;
 mod watch;

@@ -1,5 +1,6 @@
 //! Plain REST, as a program would speak it.
 
+mod apiservices;
 mod discovery;
 mod objects;
 mod watches;

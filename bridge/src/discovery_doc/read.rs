@@ -51,15 +51,21 @@ pub enum DocumentFault {
     },
 }
 
-impl VersionDocument {
-    /// Reads aggregated discovery (`APIGroupDiscoveryList` in JSON, v2 or the same fields as v2beta1): group, version
-    /// and what it serves, in the document's order, each once (the first counts).
-    ///
-    /// Versions that the server itself calls Stale are left out: what it says of them it does not know.
+/// What an aggregated document lists.
+#[derive(Debug, Clone, Default)]
+pub struct AggregatedVersions {
+    /// Group, version, and what it serves.
+    pub known: Vec<(String, String, VersionDocument)>,
+    /// Group and version of those that the server calls Stale: it has them, and does not know what they serve.
+    pub stale: Vec<(String, String)>,
+}
+
+impl AggregatedVersions {
+    /// Reads aggregated discovery, as [`VersionDocument::from_aggregated`] does.
     ///
     /// # Errors
     /// See [`DocumentFault`]. All or nothing.
-    pub fn from_aggregated(document: &[u8]) -> Result<Vec<(String, String, Self)>, DocumentFault> {
+    pub fn read(document: &[u8]) -> Result<Self, DocumentFault> {
         let list: DiscoveryList = parse(document)?;
         if list.kind != "APIGroupDiscoveryList"
             || !matches!(list.api_version.as_str(), "apidiscovery.k8s.io/v2" | "apidiscovery.k8s.io/v2beta1")
@@ -70,25 +76,42 @@ impl VersionDocument {
             });
         }
         let mut seen = HashSet::new();
-        let mut found = Vec::new();
+        let mut found = Self::default();
         for group in list.items {
             for version in group.versions {
-                if version.freshness == "Stale" {
-                    continue;
-                }
                 path_segment(&version.version)?;
                 for resource in &version.resources {
                     path_segment(&resource.resource)?;
                     resource.subresources.iter().try_for_each(|sub| subpath(&sub.subresource))?;
                 }
-                if seen.insert((group.metadata.name.clone(), version.version.clone())) {
-                    let document =
-                        Self { resources: version.resources, storage_version_hashes: BTreeMap::new() };
-                    found.push((group.metadata.name.clone(), version.version, document));
+                let name = (group.metadata.name.clone(), version.version.clone());
+                if !seen.insert(name.clone()) {
+                    continue;
                 }
+                if version.freshness == "Stale" {
+                    found.stale.push(name);
+                    continue;
+                }
+                let resources = version.resources;
+                let document = VersionDocument { resources, storage_version_hashes: BTreeMap::new() };
+                found.known.push((name.0, name.1, document));
             }
         }
         Ok(found)
+    }
+}
+
+impl VersionDocument {
+    /// Reads aggregated discovery (`APIGroupDiscoveryList` in JSON, v2 or the same fields as v2beta1): group, version
+    /// and what it serves, in the document's order, each once (the first counts).
+    ///
+    /// Versions that the server itself calls Stale are left out: what it says of them it does not know. They are in
+    /// [`AggregatedVersions::read`].
+    ///
+    /// # Errors
+    /// See [`DocumentFault`]. All or nothing.
+    pub fn from_aggregated(document: &[u8]) -> Result<Vec<(String, String, Self)>, DocumentFault> {
+        AggregatedVersions::read(document).map(|versions| versions.known)
     }
 
     /// Reads what servers without aggregated discovery answer to `/apis/G/V`: an APIResourceList in JSON. Its

@@ -90,13 +90,17 @@ fn clauses(accept: &str) -> Vec<Clause<'_>> {
 
 fn clause(text: &str) -> Option<Clause<'_>> {
     let mut parts = text.split(';').map(str::trim);
-    let (kind, subtype) = match parts.next()?.split_once('/') {
+    let range = parts.next()?;
+    let (kind, subtype) = match range.split_once('/') {
         Some((kind, subtype)) => (kind.trim(), subtype.trim()),
+        // Not in the RFC, but Java sends it.
+        None if range == "*" => ("*", "*"),
         None => return None,
     };
     let parameters: Vec<(&str, &str)> = parts
         .filter_map(|part| part.split_once('='))
         .map(|(key, value)| (key.trim(), value.trim().trim_matches('"')))
+        .filter(|(_, value)| !value.is_empty())
         .collect();
     let quality =
         parameters.iter().find(|(k, _)| k.eq_ignore_ascii_case("q")).map_or(1000, |(_, q)| quality(q));

@@ -230,3 +230,65 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn the_form_of_a_discovery_document() {
+    use DocumentEncoding::{Json, PrettyJson, Protobuf, Yaml};
+    const V2: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+    const V2BETA1: &str = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
+    const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+    let list = |clauses: &[&str]| clauses.join(",");
+    let (plain, both) = (|encoding| Some((false, encoding)), |encoding| Some((true, encoding)));
+    // What is accepted; the form where there is an aggregated document, and where there is none.
+    let cases = [
+        (String::new(), plain(Json), plain(Json)),
+        (list(&["*/*"]), plain(Json), plain(Json)),
+        (list(&["application/*"]), plain(Json), plain(Json)),
+        (list(&[V2]), both(Json), None),
+        (list(&[V2, V2BETA1, "application/json"]), both(Json), plain(Json)),
+        (list(&[&format!("{V2};profile=nopeer"), V2, "application/json"]), both(Json), plain(Json)),
+        (
+            list(&["application/json; as=APIGroupDiscoveryList; v=v2; g=apidiscovery.k8s.io"]),
+            both(Json),
+            None,
+        ),
+        (list(&[V2BETA1]), None, None),
+        (list(&[V2BETA1, "application/yaml"]), plain(Yaml), plain(Yaml)),
+        // Wherever it stands, the aggregated one is given.
+        (list(&["application/json", &format!("{V2};q=0.1")]), both(Json), plain(Json)),
+        (list(&["application/json", &format!("{V2};q=0")]), plain(Json), plain(Json)),
+        (list(&[&V2.replace("json", "yaml")]), both(Yaml), None),
+        (list(&[&V2.replace("application/json", PROTOBUF), "*/*"]), both(Protobuf), plain(Json)),
+        (list(&[&V2.replace("application/json", "*/*")]), both(Json), None),
+        (list(&[PROTOBUF, "application/json"]), plain(Protobuf), plain(Protobuf)),
+        (list(&["application/yaml;q=0.5", "application/json;q=0.4"]), plain(Yaml), plain(Yaml)),
+        (list(&["*/*", "application/yaml"]), plain(Yaml), plain(Yaml)),
+        (list(&["application/cbor", "application/json"]), plain(Json), plain(Json)),
+        (list(&["application/json;pretty=1"]), plain(PrettyJson), plain(PrettyJson)),
+        (list(&[&format!("{V2};pretty=1")]), both(PrettyJson), None),
+        (list(&["application/json;as=Table;v=v1;g=meta.k8s.io"]), None, None),
+        (list(&["application/json;v=v1"]), None, None),
+        (list(&["application/json;sv=v1"]), None, None),
+        (list(&["application/json;as="]), plain(Json), plain(Json)),
+        (list(&["text/html", "*; q=.2"]), plain(Json), plain(Json)),
+        (list(&["application/json;stream=watch"]), plain(Json), plain(Json)),
+        (list(&["application/yaml;stream=watch"]), None, None),
+        (list(&["text/html"]), None, None),
+    ];
+    for (accept, with, without) in cases {
+        let headers = headers(&[(header::ACCEPT, &accept)]);
+        let form = |aggregated| {
+            let form = DiscoveryForm::new(&headers, "", aggregated);
+            form.map(|form| (form.aggregated, form.encoding)).map_err(|error| error.status)
+        };
+        assert_eq!(form(true).ok(), with, "{accept}");
+        assert_eq!(form(false).ok(), without, "{accept}");
+        for status in [form(true), form(false)].into_iter().filter_map(Result::err) {
+            assert_eq!((status.code, status.reason.as_ref()), (406, "NotAcceptable"));
+        }
+    }
+    let browser = headers(&[(header::USER_AGENT, "Mozilla/5.0 (X11)"), (header::ACCEPT, V2)]);
+    assert_eq!(DiscoveryForm::new(&browser, "", true).unwrap().encoding, PrettyJson);
+    let yaml = headers(&[(header::ACCEPT, "application/yaml")]);
+    assert_eq!(DiscoveryForm::new(&yaml, "pretty=true", true).unwrap().encoding, Yaml);
+}

@@ -147,7 +147,27 @@ fn group_and_version_must_be_names() {
         metadata.name = format!("{long}.example.com");
         spec.version = long.clone();
     });
-    assert_one(&service, "spec.version", &format!("Invalid value: {long:?}: must be no more than 63 bytes"));
+    assert_one(
+        &service,
+        "spec.version",
+        &format!("Invalid value: {long:?}: must be no more than 63 characters"),
+    );
+}
+
+#[test]
+fn a_name_that_is_no_path_segment_is_only_that() {
+    for (name, faulty) in [
+        (".", vec!["may not be '.'"]),
+        ("..", vec!["may not be '..'"]),
+        ("a/b%c", vec!["may not contain '/'", "may not contain '%'"]),
+    ] {
+        let service = changed(|metadata, _| metadata.name = name.into());
+        let wanted: Vec<_> = faulty
+            .iter()
+            .map(|text| ("metadata.name".to_owned(), format!("Invalid value: {name:?}: {text}")))
+            .collect();
+        assert_eq!(faults(&service), wanted);
+    }
 }
 
 #[test]
@@ -259,6 +279,18 @@ fn a_local_service_is_available_and_only_a_local_one_says_so() {
     assert_eq!(admitted(&made, Some(&made)), made, "once");
     let moved = ApiService { spec: remote().spec, ..made.clone() };
     assert_eq!(admitted(&moved, Some(&made)).status.unwrap().conditions, []);
+    let mut was_remote = ApiService { status: Some(condition("Passed")), ..local.clone() };
+    let current = ApiServiceCondition {
+        r#type: DISCOVERY_CURRENT.into(),
+        ..was_remote.status.clone().unwrap().conditions[0].clone()
+    };
+    was_remote.status.get_or_insert_default().conditions.push(current);
+    let conditions = admitted(&was_remote, Some(&remote())).status.unwrap().conditions;
+    assert_eq!(
+        conditions,
+        made.status.clone().unwrap().conditions,
+        "what was said of the backend goes with it"
+    );
     let kept = ApiService { status: Some(condition("Passed")), ..remote() };
     assert_eq!(admitted(&kept, Some(&remote())), kept);
 }
@@ -270,6 +302,6 @@ fn a_condition_has_a_known_status() {
     assert_one(
         &service,
         "status.conditions[0].status",
-        "Unsupported value: \"Maybe\": supported values: \"False\", \"True\", \"Unknown\"",
+        "Unsupported value: \"Maybe\": supported values: \"True\", \"False\", \"Unknown\"",
     );
 }

@@ -1,5 +1,6 @@
 //! Discovery and OpenAPI: from memory, in the forms that clients ask for.
 
+use http::Method;
 use serde_json::json;
 
 use crate::support::Stack;
@@ -45,10 +46,55 @@ async fn the_aggregated_document_has_an_etag() {
     assert_eq!(machines["resource"], "machines");
     assert_eq!(machines["subresources"].as_array().unwrap().len(), 2);
 
-    let request = stack.client.request(http::Method::GET, "/apis").header("accept", AGGREGATED);
+    let request = stack.client.request(Method::GET, "/apis").header("accept", AGGREGATED);
     let second = stack.client.send(request.header("if-none-match", &etag)).await.expect(304);
     assert!(second.body.is_empty());
     stack.client.get_as("/apis", "application/vnd.nothing").await.expect(406);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_are_in_the_form_that_is_asked_for() {
+    let stack = Stack::start().await;
+    for path in ["/api", "/apis", "/apis/inventory.example.com", "/apis/inventory.example.com/v1"] {
+        let json = stack.client.get(path).await.expect(200);
+        assert_eq!((json.header("content-type"), json.text().ends_with("}\n")), ("application/json", true));
+        let yaml = stack.client.get_as(path, "application/yaml").await.expect(200);
+        assert_eq!(yaml.header("content-type"), "application/yaml");
+        assert!(yaml.text().contains(&format!("kind: {}\n", json.json()["kind"].as_str().unwrap())));
+        let protobuf = "application/vnd.kubernetes.protobuf";
+        let answer = stack.client.get_as(path, &format!("{protobuf},application/json")).await.expect(200);
+        assert_eq!((answer.header("content-type"), &answer.body[..4]), (protobuf, b"k8s\0".as_slice()));
+        let pretty = stack.client.get(&format!("{path}?pretty=1")).await.expect(200);
+        assert!(pretty.text().starts_with("{\n  \"kind\""), "{}", pretty.text());
+        assert_eq!(pretty.json(), json.json());
+    }
+    let etag = stack.client.get_as("/apis", AGGREGATED).await.expect(200).header("etag").to_owned();
+    for media in ["yaml", "vnd.kubernetes.protobuf"] {
+        let media = AGGREGATED.replace("json", media);
+        let answer = stack.client.get_as("/apis", &media).await.expect(200);
+        assert_eq!((answer.header("content-type"), answer.header("etag")), (media.as_str(), etag.as_str()));
+    }
+    for refused in [
+        "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
+        "application/json;as=Table;v=v1;g=meta.k8s.io",
+    ] {
+        stack.client.get_as("/apis", refused).await.expect(406);
+    }
+    stack.client.get_as("/apis/inventory.example.com/v1", AGGREGATED).await.expect(406);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn discovery_answers_other_methods_as_kube_apiserver_does() {
+    let stack = Stack::start().await;
+    let length = stack.client.get("/apis").await.expect(200).body.len();
+    let head = stack.client.send(stack.client.request(Method::HEAD, "/apis")).await.expect(200);
+    assert_eq!((head.header("content-length"), head.body.len()), (length.to_string().as_str(), 0));
+    stack.client.post("/apis", &json!({})).await.expect(200);
+    stack.client.post("/apis/inventory.example.com", &json!({})).await.expect(200);
+    for path in ["/api", "/apis/inventory.example.com/v1"] {
+        stack.client.post(path, &json!({})).await.expect(405);
+    }
+    stack.client.post("/apis/nobody.example.com", &json!({})).await.expect(404);
 }
 
 #[tokio::test(flavor = "multi_thread")]

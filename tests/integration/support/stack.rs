@@ -147,7 +147,8 @@ impl Stack {
     pub async fn available(&self, name: &str) -> [String; 3] {
         let path = format!("/apis/apiregistration.k8s.io/v1/apiservices/{name}");
         let service = self.client.get(&path).await.json();
-        let condition = &service["status"]["conditions"][0];
+        let conditions = service["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let condition = conditions.into_iter().find(|c| c["type"] == "Available").unwrap_or_default();
         ["status", "reason", "message"].map(|field| condition[field].as_str().unwrap_or_default().to_owned())
     }
 
