@@ -13,6 +13,7 @@ use tokio::{net::TcpListener, task::JoinSet, time::sleep};
 
 mod aggregation;
 mod lint;
+mod observe;
 
 use aggregation::{Aggregation, Configured, Published};
 
@@ -31,7 +32,7 @@ use crate::{
     proxy::Proxy,
     registry::{Manifests, Registry},
     server::{Admin, Parts, Router, Server},
-    telemetry::error_chain,
+    telemetry::{Traces, error_chain},
     upstream::check_ca,
 };
 
@@ -52,6 +53,7 @@ pub struct Bound {
     socket: TcpListener,
     upkeep: Upkeep,
     tasks: JoinSet<()>,
+    traces: Option<Arc<Traces>>,
     shutdown_delay: Duration,
     shutdown_grace: Duration,
     // Last, so that the lock is given up last.
@@ -80,6 +82,7 @@ impl App {
                 .collect(),
         };
         let metrics = Metrics::new();
+        let traces = observe::traces(&config)?;
         let rooms =
             wire(&config, &data_dir, authorizer, configured, (&lifecycle, &metrics), &mut tasks).await?;
         let router = Router {
@@ -95,14 +98,12 @@ impl App {
             handler: router.handler(),
             lifecycle: lifecycle.clone(),
             metrics: Arc::clone(&metrics),
+            traces: traces.clone(),
             request_timeout: config.request_timeout,
             serving: pki.serving(),
             client_roots: pki.client_roots().to_vec(),
         })?;
-        let admin = match config.metrics_listen {
-            Some(address) => Some(bind_admin(address).await?),
-            None => None,
-        };
+        let admin = observe::bind(&config).await?;
         let metrics_address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
         if let Some(socket) = admin {
             tasks.spawn(Admin { lifecycle: lifecycle.clone(), metrics }.serve(socket));
@@ -115,6 +116,7 @@ impl App {
             socket,
             upkeep: Upkeep { pki, authenticator },
             tasks,
+            traces,
             shutdown_delay: config.shutdown_delay,
             shutdown_grace: config.shutdown_grace,
             data_dir,
@@ -189,12 +191,15 @@ impl Bound {
 
     /// Serves until a signal, then stops in order; a second signal, or the end of the grace, cuts what is left.
     pub async fn run(self, signals: Signals) -> anyhow::Result<()> {
-        let Self { address, lifecycle, server, socket, upkeep, mut tasks, .. } = self;
+        let Self { address, lifecycle, server, socket, upkeep, mut tasks, traces, .. } = self;
         tracing::info!(%address, kubeconfig = %upkeep.pki.kubeconfig().display(), "serving");
         tasks.spawn(upkeep.run());
         let stop = stop(lifecycle, signals, self.shutdown_delay, self.shutdown_grace);
         serve_until_stopped(server.serve(socket), stop).await;
         tasks.shutdown().await;
+        if let Some(traces) = traces {
+            traces.shutdown().await;
+        }
         tracing::info!("stopped");
         Ok(())
     }
@@ -275,12 +280,6 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     };
     bound.with_context(|| {
         format!("cannot listen on {address} (is another server there? --listen names another address, port 0 any free one)")
-    })
-}
-
-async fn bind_admin(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
-        format!("cannot listen on {address} (--metrics-listen names another address, port 0 any free one)")
     })
 }
 

@@ -21,6 +21,7 @@ pub use steps::Handler;
 
 use crate::{
     authn::Authenticator, authz::Authorizer, lifecycle::Lifecycle, metrics::Metrics, pki::ServingCertificate,
+    telemetry::Traces,
 };
 
 /// What a server is made of.
@@ -36,6 +37,8 @@ pub struct Parts {
     pub lifecycle: Lifecycle,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Where spans go, if requests are traced.
+    pub traces: Option<Arc<Traces>>,
     /// After this long a request that is not long-running is answered with 504.
     pub request_timeout: Duration,
     /// The certificate of the moment.
@@ -61,6 +64,7 @@ impl Server {
             request_timeout: parts.request_timeout,
             lifecycle: parts.lifecycle.clone(),
             metrics: parts.metrics,
+            traces: parts.traces,
         };
         Ok(Self { listener: listener::Listener::new(tls, Arc::new(steps), parts.lifecycle) })
     }

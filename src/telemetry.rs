@@ -1,12 +1,17 @@
-//! Logging: how it is set up, the access line of every request, and the words that errors are counted by.
+//! Logging: how it is set up, the access line of every request, and the words that errors are counted by. What is
+//! observed of a request on its way, and traces of it.
 
 use std::{error::Error, fmt::Write as _, io::IsTerminal as _, time::Duration};
 
 use tracing_subscriber::EnvFilter;
 
+mod collector;
 mod journey;
+mod traces;
 
+pub use collector::CollectorError;
 pub use journey::{Journey, Phases};
+pub use traces::{Finished, TRACESTATE, Trace, TraceSettings, Traces, TracesError};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -59,6 +64,8 @@ pub struct Access<'a> {
     pub user: &'a str,
     /// The request's audit id.
     pub audit_id: &'a str,
+    /// The trace that the request is part of.
+    pub trace: Option<&'a Trace>,
     /// As the client says.
     pub user_agent: &'a str,
     /// Why the answer ended early; `None`: it did not.
@@ -83,6 +90,7 @@ pub fn access(line: &Access<'_>) {
                 retries = (line.retries > 0).then_some(line.retries),
                 user = line.user,
                 audit_id = line.audit_id,
+                trace_id = line.trace.map(|trace| tracing::field::display(trace.id())),
                 user_agent = line.user_agent,
                 cut = line.cut.map(Reason::as_str),
             )

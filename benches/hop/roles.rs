@@ -134,6 +134,7 @@ async fn passthrough(dir: PathBuf, backend: &str) -> anyhow::Result<()> {
         handler,
         lifecycle: Lifecycle::new(),
         metrics: Metrics::new(),
+        traces: None,
         request_timeout: std::time::Duration::from_secs(60),
         serving: pki.serving(),
         client_roots: pki.client_roots().to_vec(),

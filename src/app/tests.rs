@@ -11,6 +11,7 @@ fn config(data_dir: &Path) -> Config {
         listen: (Ipv4Addr::LOCALHOST, 0).into(),
         data_dir: data_dir.to_owned(),
         metrics_listen: None,
+        traces: None,
         backends: Vec::new(),
         manifests: None,
         descriptor_sets: BTreeMap::new(),

@@ -147,6 +147,7 @@ impl ServeArgs {
         let mut check = Check::default();
         let listen = check.parsed("--listen", listen_address(&self.listen));
         let metrics_listen = self.observe.metrics_listen(&mut check);
+        let traces = self.observe.traces(&mut check);
         let data_dir = self.data_dir.clone().filter(|dir| !dir.as_os_str().is_empty());
         if data_dir.is_none() {
             check.fault(
@@ -189,6 +190,7 @@ impl ServeArgs {
                 Config {
                     listen,
                     metrics_listen,
+                    traces,
                     data_dir,
                     backends,
                     manifests: self.manifests.clone(),
@@ -337,6 +339,9 @@ mod tests {
         let Faults(faults) = check(&[
             "--listen=nowhere",
             "--metrics-listen=nowhere",
+            "--otlp-endpoint=collector:4318",
+            "--otlp-ca-file=/nonexistent",
+            "--trace-ratio=2",
             "--backend=http://a:1",
             "--descriptor-set=x",
             "--tls-san=a b",
@@ -358,6 +363,9 @@ mod tests {
             [
                 "--listen",
                 "--metrics-listen",
+                "--trace-ratio",
+                "--otlp-ca-file",
+                "--otlp-endpoint",
                 "--data-dir",
                 "--backend",
                 "--descriptor-set",
@@ -375,7 +383,7 @@ mod tests {
             ]
         );
         assert!(faults.iter().all(|fault| !fault.mend.is_empty()));
-        assert_eq!(Faults(faults).to_string().lines().count(), 16);
+        assert_eq!(Faults(faults).to_string().lines().count(), 19);
     }
 
     #[test]

@@ -204,6 +204,7 @@ impl Version {
 type Versions = HashMap<String, HashMap<String, Arc<Version>>>;
 
 /// See the module.
+#[derive(Default)]
 pub(super) struct Requests {
     versions: ArcSwap<Versions>,
     /// By [`PATHS`].
@@ -212,18 +213,6 @@ pub(super) struct Requests {
     others: Arc<Series>,
     read_only: Arc<Inflight>,
     mutating: Arc<Inflight>,
-}
-
-impl Default for Requests {
-    fn default() -> Self {
-        Self {
-            versions: ArcSwap::default(),
-            paths: Default::default(),
-            others: Arc::default(),
-            read_only: Arc::default(),
-            mutating: Arc::default(),
-        }
-    }
 }
 
 impl Requests {
@@ -250,6 +239,7 @@ impl Requests {
             (Some(info), None, None) if !info.is_resource_request => self.path(info),
             _ => None,
         };
+        let is_served = resource.is_some() && series.is_some();
         // A subresource that there is not is counted with what nobody claims.
         let cell = series.unwrap_or(&self.others).cell(verb, scope, dry_run);
         Tally {
@@ -257,6 +247,7 @@ impl Requests {
             version: version.filter(|version| version.remote).cloned(),
             watches: resource.filter(|_| verb == Verb::Watch).map(|resource| Arc::clone(&resource.watches)),
             verb,
+            is_served,
             running: Running::No,
         }
     }
@@ -335,6 +326,7 @@ pub struct Tally {
     version: Option<Arc<Version>>,
     watches: Option<Arc<AtomicI64>>,
     verb: Verb,
+    is_served: bool,
     running: Running,
 }
 
@@ -348,6 +340,11 @@ impl Tally {
     /// The APIService whose backend it may be sent on to: "v1.inventory.example.com".
     pub fn api_service(&self) -> Option<&str> {
         self.version.as_ref().map(|version| version.api_service.as_str())
+    }
+
+    /// Whether it is for a resource that is served: its name is none that a client made up.
+    pub fn is_served(&self) -> bool {
+        self.is_served
     }
 
     /// It may take as long as it wants: it is counted as such, and as a watch if it is one.

@@ -26,7 +26,7 @@ use crate::{
     lifecycle::{Deadline, Lifecycle},
     metrics::{Asked, Metrics, Tally},
     proxy::Caller,
-    telemetry::{self, Access, Journey, Reason},
+    telemetry::{self, Access, Finished, Journey, Reason, Traces},
 };
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
@@ -72,6 +72,7 @@ pub(super) struct Steps {
     pub(super) request_timeout: Duration,
     pub(super) lifecycle: Lifecycle,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) traces: Option<Arc<Traces>>,
 }
 
 impl Steps {
@@ -128,6 +129,16 @@ impl Steps {
         match deadline {
             Some(_) => self.metrics.begin(tally, request.method(), seen.journey.begun()),
             None => tally.begin_long(),
+        }
+        let is_served = tally.is_served();
+        if let Some(traces) = self.traces.as_ref().filter(|_| user.username != ANONYMOUS) {
+            // Nobody without a name fills a collector.
+            let trace = traces.begin(request.headers_mut());
+            if trace.is_sampled() {
+                seen.traces = Some(Arc::clone(traces));
+                seen.route = is_served.then(|| route(&info));
+            }
+            seen.journey.set_trace(trace);
         }
         strip(request.headers_mut());
         let caller = Caller { user, audit_id: seen.audit_id.clone(), journey: seen.journey.clone() };
@@ -241,6 +252,26 @@ fn strip(headers: &mut HeaderMap) {
     }
 }
 
+/// What a resource's path is an instance of.
+fn route(info: &RequestInfo) -> String {
+    let mut route = match info.api_group.as_str() {
+        "" => format!("/api/{}", info.api_version),
+        group => format!("/apis/{group}/{}", info.api_version),
+    };
+    if !info.namespace.is_empty() {
+        route.push_str("/namespaces/{namespace}");
+    }
+    let _ = write!(route, "/{}", info.resource);
+    if !info.name.is_empty() && matches!(info.verb.as_str(), "get" | "update" | "patch" | "delete" | "create")
+    {
+        route.push_str("/{name}");
+    }
+    if !info.subresource.is_empty() {
+        let _ = write!(route, "/{}", info.subresource);
+    }
+    route
+}
+
 /// The phases of a request until its answer begins, in milliseconds.
 fn server_timing(journey: &Journey) -> HeaderValue {
     let phases = journey.phases();
@@ -281,6 +312,9 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 struct Seen {
     journey: Arc<Journey>,
     tally: Option<Tally>,
+    /// Of one that is sampled.
+    traces: Option<Arc<Traces>>,
+    route: Option<String>,
     timing: bool,
     method: Method,
     path: String,
@@ -296,6 +330,8 @@ impl Seen {
         Self {
             journey: Arc::new(Journey::new()),
             tally: None,
+            traces: None,
+            route: None,
             timing: request.headers().get(TIMING).is_some_and(|value| value == "true"),
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
@@ -308,11 +344,23 @@ impl Seen {
     }
 
     /// The last byte is out: the access line, and what is counted.
-    fn done(&self, bytes: u64, cut: Option<Reason>) {
+    fn done(&mut self, bytes: u64, cut: Option<Reason>) {
         let latency = self.journey.elapsed();
         let phases = self.journey.was_sent_on().then(|| self.journey.phases());
         if let Some(tally) = &self.tally {
             tally.done(self.code, latency, phases.as_ref());
+        }
+        if let Some(traces) = &self.traces {
+            let finished = Finished {
+                method: &self.method,
+                path: &self.path,
+                route: self.route.take(),
+                verb: &self.verb,
+                code: self.code,
+                audit_id: &self.audit_id,
+                cut: cut.is_some(),
+            };
+            traces.finish(&self.journey, &finished);
         }
         telemetry::access(&Access {
             method: &self.method,
@@ -326,6 +374,7 @@ impl Seen {
             retries: self.journey.retries(),
             user: self.user.as_ref().map_or("", |user| &user.username),
             audit_id: &self.audit_id,
+            trace: self.journey.trace(),
             user_agent: self.user_agent.as_ref().and_then(|agent| agent.to_str().ok()).unwrap_or_default(),
             cut,
         });
@@ -333,7 +382,7 @@ impl Seen {
 }
 
 /// The access line: at once when the whole answer is there, else when the last byte is out or the stream is cut.
-fn logged(response: Response<Body>, seen: Seen, lifecycle: &Lifecycle) -> Response<Body> {
+fn logged(response: Response<Body>, mut seen: Seen, lifecycle: &Lifecycle) -> Response<Body> {
     if let Some(length) = response.body().size_hint().exact() {
         seen.done(length, None);
         return response;

@@ -68,6 +68,7 @@ async fn start(mode: AuthorizationMode, timeout: Duration, last: Option<Handler>
         handler: last.unwrap_or_else(|| router.handler()),
         lifecycle: lifecycle.clone(),
         metrics,
+        traces: None,
         request_timeout: timeout,
         serving: pki.serving(),
         client_roots: pki.client_roots().to_vec(),

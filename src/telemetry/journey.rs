@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::Trace;
+
 /// Where the time of a request goes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Phases {
@@ -38,6 +40,8 @@ pub struct Journey {
     calls: AtomicU32,
     retries: AtomicU32,
     backend: OnceLock<Box<str>>,
+    returned: Mark,
+    trace: OnceLock<Trace>,
 }
 
 /// A moment after the beginning, in nanoseconds; 0: not yet.
@@ -69,6 +73,8 @@ impl Journey {
             calls: AtomicU32::new(0),
             retries: AtomicU32::new(0),
             backend: OnceLock::new(),
+            returned: Mark::default(),
+            trace: OnceLock::new(),
         }
     }
 
@@ -133,6 +139,27 @@ impl Journey {
         self.calls.load(Ordering::Relaxed) > 0
     }
 
+    /// How many calls to the backend it took.
+    pub fn calls(&self) -> u32 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// After how long the first call was sent, and the last one was answered or given up.
+    pub fn sent_on(&self) -> Option<(Duration, Duration)> {
+        let sent = self.called.get()?;
+        Some((sent, self.returned.get().unwrap_or(sent)))
+    }
+
+    /// It is part of a trace. The first counts.
+    pub fn set_trace(&self, trace: Trace) {
+        self.trace.get_or_init(|| trace);
+    }
+
+    /// The trace that it is part of.
+    pub fn trace(&self) -> Option<&Trace> {
+        self.trace.get()
+    }
+
     /// Where the time went until now. What is not reached yet is zero.
     pub fn phases(&self) -> Phases {
         let now = self.begun.elapsed();
@@ -162,6 +189,7 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let waited = nanos(self.journey.begun.elapsed()).saturating_sub(self.since);
         self.journey.upstream.fetch_add(waited, Ordering::Relaxed);
+        self.journey.returned.set(self.journey.begun);
     }
 }
 
