@@ -5,7 +5,10 @@ mod documents;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use arc_swap::ArcSwap;
 use http::{HeaderMap, Method, Response};
@@ -35,6 +38,7 @@ pub struct Claimed {
 #[derive(Debug, Default)]
 pub struct Discovery {
     documents: ArcSwap<Documents>,
+    made: AtomicU64,
 }
 
 impl Discovery {
@@ -49,7 +53,13 @@ impl Discovery {
             return false;
         }
         self.documents.store(Arc::new(Documents::new(claimed, &before)));
+        self.made.fetch_add(1, Ordering::Relaxed);
         true
+    }
+
+    /// How often the documents were made.
+    pub fn made(&self) -> u64 {
+        self.made.load(Ordering::Relaxed)
     }
 
     /// Answers a request for `/api`, `/api/v1`, `/apis`, `/apis/G`, `/apis/G/V` from memory.

@@ -26,13 +26,11 @@ mod services;
 
 use std::{
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::{Instant, SystemTime},
 };
 
+use arc_swap::ArcSwapOption;
 use http::Method;
 use prometheus::{TextEncoder, proto::MetricFamily};
 
@@ -56,7 +54,7 @@ pub struct Metrics {
     requests: Requests,
     services: Services,
     backends: Backends,
-    aggregations: AtomicU64,
+    aggregations: ArcSwapOption<Box<dyn Fn() -> u64 + Send + Sync>>,
 }
 
 impl Metrics {
@@ -106,9 +104,10 @@ impl Metrics {
         self.services.keep(names);
     }
 
-    /// The aggregated discovery document was made anew.
-    pub fn discovery_aggregated(&self) {
-        self.aggregations.fetch_add(1, Ordering::Relaxed);
+    /// Where it is read at the time of a scrape how often the aggregated discovery document was made. Replaces what was
+    /// there.
+    pub fn read_aggregations(&self, read: impl Fn() -> u64 + Send + Sync + 'static) {
+        self.aggregations.store(Some(Arc::new(Box::new(read))));
     }
 
     /// Where the state of the connections is read at the time of a scrape. Replaces what was there.
@@ -131,11 +130,9 @@ impl Metrics {
         self.requests.gather(&mut gathered);
         self.services.gather(&mut gathered, SystemTime::now());
         self.backends.gather(&mut gathered);
-        gathered.counter(
-            "aggregator_discovery_aggregation_count_total",
-            &[],
-            self.aggregations.load(Ordering::Relaxed),
-        );
+        if let Some(read) = self.aggregations.load_full() {
+            gathered.counter("aggregator_discovery_aggregation_count_total", &[], read());
+        }
         process::gather(&mut gathered);
         gathered.families()
     }

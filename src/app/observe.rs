@@ -1,6 +1,8 @@
-//! What can be seen of the process from outside: the listener of metrics, and the way to a collector of traces.
+//! What can be seen of the process from outside: the listener of metrics, what is counted of APIServices, and the way
+//! to a collector of traces.
 
 use std::{
+    collections::HashSet,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
 };
@@ -11,6 +13,8 @@ use tokio::net::TcpListener;
 use crate::{
     config::{self, Config},
     data_dir::read_text,
+    metrics::Metrics,
+    registry::{AVAILABLE, Registry},
     telemetry::Traces,
 };
 
@@ -28,6 +32,25 @@ pub(super) async fn bind(config: &Config) -> anyhow::Result<Option<TcpListener>>
         format!("cannot listen on {address} (--metrics-listen names another address, port 0 any free one)")
     })?;
     Ok(Some(bound))
+}
+
+/// Counts what the `Available` conditions say, and forgets what is no longer claimed. Until it is dropped.
+pub(super) async fn follow(registry: Registry, metrics: Arc<Metrics>) {
+    let mut snapshots = registry.snapshots();
+    loop {
+        let snapshot = Arc::clone(&snapshots.borrow_and_update());
+        let names: HashSet<&str> = snapshot.claims.iter().map(|claim| claim.name.as_str()).collect();
+        metrics.keep(|name| names.contains(name));
+        for claim in &snapshot.claims {
+            // None yet: nobody has looked.
+            if let Some(said) = claim.conditions.iter().find(|condition| condition.r#type == AVAILABLE) {
+                metrics.set_available(&claim.name, said.status == "True", &said.reason);
+            }
+        }
+        if snapshots.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// The way to the collector of `--otlp-endpoint`.

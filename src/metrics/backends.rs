@@ -11,16 +11,26 @@ use super::families::Gathered;
 pub struct BackendSample {
     /// Where it is: "grpc://fleet:50051".
     pub backend: String,
-    /// Calls without an answer, and open streams.
-    pub in_flight: u64,
+    /// Calls without an answer.
+    pub requests_in_flight: u64,
+    /// Open streams without an end.
+    pub watches_in_flight: u64,
+    /// Calls that were refused because too many were in flight.
+    pub rejected: u64,
     /// Calls that were sent again, by why.
     pub retries: Vec<(&'static str, u64)>,
+    /// Calls that would have been sent again, had there not been so many.
+    pub retries_over_budget: u64,
     /// How often an address was left out.
     pub ejections: u64,
-    /// Connections that came about.
-    pub connected: u64,
-    /// Connections that did not.
+    /// Attempts to connect.
+    pub dials: u64,
+    /// Those that failed.
     pub failed_dials: u64,
+    /// Addresses that there are now.
+    pub addresses: u64,
+    /// Connections that stand now.
+    pub connections: u64,
 }
 
 type Read = dyn Fn() -> Vec<BackendSample> + Send + Sync;
@@ -58,13 +68,26 @@ impl Backends {
 
 impl BackendSample {
     fn gather(&self, name: &str, gathered: &mut Gathered) {
-        #[expect(clippy::cast_precision_loss, reason = "Prometheus' numbers are doubles")]
-        gathered.gauge("kubridge_backend_requests_in_flight", &[name], self.in_flight as f64);
+        for (family, value) in [
+            ("kubridge_backend_requests_in_flight", self.requests_in_flight),
+            ("kubridge_backend_watches_in_flight", self.watches_in_flight),
+            ("kubridge_backend_addresses", self.addresses),
+            ("kubridge_backend_connections", self.connections),
+        ] {
+            #[expect(clippy::cast_precision_loss, reason = "Prometheus' numbers are doubles")]
+            gathered.gauge(family, &[name], value as f64);
+        }
         for (reason, count) in &self.retries {
             gathered.counter("kubridge_backend_retries_total", &[name, reason], *count);
         }
-        gathered.counter("kubridge_backend_ejections_total", &[name], self.ejections);
-        gathered.counter("kubridge_backend_dials_total", &[name, "connected"], self.connected);
-        gathered.counter("kubridge_backend_dials_total", &[name, "failed"], self.failed_dials);
+        for (family, count) in [
+            ("kubridge_backend_retries_over_budget_total", self.retries_over_budget),
+            ("kubridge_backend_rejected_requests_total", self.rejected),
+            ("kubridge_backend_ejections_total", self.ejections),
+            ("kubridge_backend_dials_total", self.dials),
+            ("kubridge_backend_failed_dials_total", self.failed_dials),
+        ] {
+            gathered.counter(family, &[name], count);
+        }
     }
 }

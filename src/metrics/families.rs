@@ -102,13 +102,31 @@ pub static FAMILIES: &[Family] = &[
         "kubridge_backend_requests_in_flight",
         Kind::Gauge,
         &["backend"],
-        "Calls to the backend that are not answered yet, and streams of it that are open.",
+        "Calls to the backend that are not answered yet, watches apart.",
+    ),
+    family(
+        "kubridge_backend_watches_in_flight",
+        Kind::Gauge,
+        &["backend"],
+        "Watches of the backend that are open.",
+    ),
+    family(
+        "kubridge_backend_rejected_requests_total",
+        Kind::Counter,
+        &["backend"],
+        "Requests that were answered with 429, because too many to the backend were in flight.",
     ),
     family(
         "kubridge_backend_retries_total",
         Kind::Counter,
         &["backend", "reason"],
         "Calls that were sent again, by why.",
+    ),
+    family(
+        "kubridge_backend_retries_over_budget_total",
+        Kind::Counter,
+        &["backend"],
+        "Calls that would have been sent again, had there not been so many of them.",
     ),
     family(
         "kubridge_backend_ejections_total",
@@ -119,8 +137,21 @@ pub static FAMILIES: &[Family] = &[
     family(
         "kubridge_backend_dials_total",
         Kind::Counter,
-        &["backend", "result"],
-        "Connections that were tried, by whether they came about.",
+        &["backend"],
+        "Attempts to connect to the backend.",
+    ),
+    family(
+        "kubridge_backend_failed_dials_total",
+        Kind::Counter,
+        &["backend"],
+        "Attempts to connect to the backend that failed.",
+    ),
+    family("kubridge_backend_addresses", Kind::Gauge, &["backend"], "Addresses that the backend has."),
+    family(
+        "kubridge_backend_connections",
+        Kind::Gauge,
+        &["backend"],
+        "Connections to the backend that stand.",
     ),
     family(
         "kubridge_discovery_age_seconds",

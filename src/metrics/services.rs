@@ -17,6 +17,9 @@ pub struct Documents {
     pub openapi: bool,
 }
 
+/// Reasons of one APIService that are told apart. Ours are fewer; but whoever may write a status writes what they like.
+const MAX_REASONS: usize = 32;
+
 #[derive(Debug, Default)]
 struct Service {
     available: Option<bool>,
@@ -36,10 +39,9 @@ impl Services {
             // One that was never available did not become unavailable: Kubernetes counts it all the same.
             if !available && service.available != Some(false) {
                 let reason = if reason.is_empty() { "UnknownReason" } else { reason };
-                match service.edges.get_mut(reason) {
-                    Some(count) => *count += 1,
-                    None => drop(service.edges.insert(reason.to_owned(), 1)),
-                }
+                let is_new = !service.edges.contains_key(reason);
+                let reason = if is_new && service.edges.len() >= MAX_REASONS { "other" } else { reason };
+                *service.edges.entry(reason.to_owned()).or_default() += 1;
             }
             service.available = Some(available);
         });

@@ -209,24 +209,69 @@ fn availability_is_counted_in_edges() {
 }
 
 #[test]
+fn reasons_are_few_whatever_somebody_writes_into_a_status() {
+    let metrics = Metrics::new();
+    for i in 0..1000 {
+        metrics.set_available("v1.g", true, "Passed");
+        metrics.set_available("v1.g", false, &format!("Reason{i}"));
+    }
+    let lines = samples(&metrics, "aggregator_unavailable_apiservice_total");
+    assert_eq!(lines.len(), 33);
+    let other = r#"aggregator_unavailable_apiservice_total{name="v1.g",reason="other"} 968"#;
+    assert!(lines.iter().any(|line| line == other), "{lines:?}");
+}
+
+/// `UPDATE_GOLDEN=1` writes the table anew.
+#[test]
+fn the_documentation_lists_every_family() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+    let text = std::fs::read_to_string(file).unwrap();
+    let (before, rest) = text.split_once("<!-- families -->\n").unwrap();
+    let (table, after) = rest.split_once("<!-- end -->\n").unwrap();
+    let rows = FAMILIES.iter().map(|family| {
+        let labels: Vec<_> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+        let kind = format!("{:?}", family.kind).to_lowercase();
+        format!("| `{}` | {kind} | {} | {} |\n", family.name, labels.join(" "), family.help)
+    });
+    let want =
+        format!("| family | kind | labels | what it says |\n|---|---|---|---|\n{}", rows.collect::<String>());
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(file, [before, "<!-- families -->\n", &want, "<!-- end -->\n", after].concat())
+            .unwrap();
+    } else {
+        assert_eq!(table, want, "docs/metrics.md: UPDATE_GOLDEN=1 writes it anew");
+    }
+}
+
+#[test]
 fn the_state_of_the_connections_is_read_at_each_scrape() {
     let metrics = Metrics::new();
     let sample = BackendSample {
         backend: "grpc://a:1".into(),
-        in_flight: 2,
-        retries: vec![("refused", 3)],
+        requests_in_flight: 2,
+        watches_in_flight: 1,
+        retries: vec![("not_run", 3)],
         ejections: 4,
-        connected: 5,
+        dials: 5,
         failed_dials: 6,
+        rejected: 7,
+        retries_over_budget: 8,
+        addresses: 9,
+        connections: 10,
     };
     metrics.read_backends(move || vec![sample.clone(), sample.clone()]);
     let text = metrics.text();
     for line in [
         r#"kubridge_backend_requests_in_flight{backend="grpc://a:1"} 2"#,
-        r#"kubridge_backend_retries_total{backend="grpc://a:1",reason="refused"} 3"#,
+        r#"kubridge_backend_watches_in_flight{backend="grpc://a:1"} 1"#,
+        r#"kubridge_backend_retries_total{backend="grpc://a:1",reason="not_run"} 3"#,
         r#"kubridge_backend_ejections_total{backend="grpc://a:1"} 4"#,
-        r#"kubridge_backend_dials_total{backend="grpc://a:1",result="connected"} 5"#,
-        r#"kubridge_backend_dials_total{backend="grpc://a:1",result="failed"} 6"#,
+        r#"kubridge_backend_dials_total{backend="grpc://a:1"} 5"#,
+        r#"kubridge_backend_failed_dials_total{backend="grpc://a:1"} 6"#,
+        r#"kubridge_backend_rejected_requests_total{backend="grpc://a:1"} 7"#,
+        r#"kubridge_backend_retries_over_budget_total{backend="grpc://a:1"} 8"#,
+        r#"kubridge_backend_addresses{backend="grpc://a:1"} 9"#,
+        r#"kubridge_backend_connections{backend="grpc://a:1"} 10"#,
         r#"kubridge_backend_ejections_total{backend="grpc://a:1 (2)"} 4"#,
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
