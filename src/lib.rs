@@ -14,7 +14,7 @@
 //! | 3 | [`upstream`] | connections to backends: the only gRPC client |
 //! | 2 | [`registry`], [`pki`], [`last_known_good`] | APIServices in the embedded store; publishes immutable snapshots \| keys and certificates \| what backends last said, on disk |
 //! | 1 | [`config`], [`metrics`] | what is true; what is counted |
-//! | 0 | [`telemetry`], [`lifecycle`], [`data_dir`], [`body`] | logging; stopping; safe files; body types |
+//! | 0 | [`telemetry`], [`lifecycle`], [`data_dir`], [`body`] | what is observed of a request, the log, traces; stopping; safe files; body types |
 
 pub mod app;
 pub mod authn;

@@ -26,7 +26,7 @@ struct Service {
     /// How often it became unavailable, by reason.
     edges: BTreeMap<String, u64>,
     confirmed: Option<SystemTime>,
-    last_known_good: Documents,
+    last_known_good: Option<Documents>,
 }
 
 /// By name.
@@ -36,8 +36,8 @@ pub(super) struct Services(Mutex<BTreeMap<String, Service>>);
 impl Services {
     pub(super) fn set_available(&self, name: &str, available: bool, reason: &str) {
         self.change(name, |service| {
-            // One that was never available did not become unavailable: Kubernetes counts it all the same.
-            if !available && service.available != Some(false) {
+            // One that was never available did not become unavailable.
+            if !available && service.available == Some(true) {
                 let reason = if reason.is_empty() { "UnknownReason" } else { reason };
                 let is_new = !service.edges.contains_key(reason);
                 let reason = if is_new && service.edges.len() >= MAX_REASONS { "other" } else { reason };
@@ -52,7 +52,7 @@ impl Services {
     }
 
     pub(super) fn set_last_known_good(&self, name: &str, documents: Documents) {
-        self.change(name, |service| service.last_known_good = documents);
+        self.change(name, |service| service.last_known_good = Some(documents));
     }
 
     pub(super) fn forget(&self, name: &str) {
@@ -76,7 +76,7 @@ impl Services {
                 let age = now.duration_since(confirmed).unwrap_or_default().as_secs_f64();
                 gathered.gauge("kubridge_discovery_age_seconds", &[name], age);
             }
-            let Documents { discovery, openapi } = service.last_known_good;
+            let Some(Documents { discovery, openapi }) = service.last_known_good else { continue };
             for (document, used) in [("discovery", discovery), ("openapi", openapi)] {
                 let value = if used { 1.0 } else { 0.0 };
                 gathered.gauge("kubridge_last_known_good_documents", &[name, document], value);

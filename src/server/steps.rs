@@ -94,7 +94,7 @@ impl Steps {
             headers.insert(AUDIT_ID, id);
         }
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
-        if seen.timing && seen.user.is_some() {
+        if seen.timing && seen.journey.was_allowed() {
             headers.insert(SERVER_TIMING, server_timing(&seen.journey));
         }
         seen.code = response.status().as_u16();

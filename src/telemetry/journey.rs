@@ -98,6 +98,11 @@ impl Journey {
         self.authz.set(self.begun);
     }
 
+    /// Whether whoever asks may.
+    pub fn was_allowed(&self) -> bool {
+        self.authz.get().is_some()
+    }
+
     /// Our answer begins.
     pub fn answered(&self) {
         self.answered.set(self.begun);

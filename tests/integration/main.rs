@@ -8,4 +8,5 @@ mod kubectl;
 mod process;
 mod rest;
 mod support;
+mod telemetry;
 mod tls;

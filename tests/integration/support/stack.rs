@@ -138,6 +138,11 @@ impl Stack {
         self.inventory = Some(inventory::Server::start(options).await.unwrap());
     }
 
+    /// What `--metrics-listen` serves, without TLS.
+    pub fn metrics_address(&self) -> SocketAddr {
+        self.kubridge.as_ref().and_then(kubridge::cli::Running::metrics_address).expect("--metrics-listen")
+    }
+
     /// Whether something is there.
     pub async fn serves(&self, path: &str) -> bool {
         self.client.get(path).await.status == 200
