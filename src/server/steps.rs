@@ -35,6 +35,9 @@ const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 const TIMING: HeaderName = HeaderName::from_static("kubridge-timing");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const AUDIT_ID_LIMIT: usize = 64;
+/// The status of a request whose client went away before it was answered: in the log and in metrics, as other servers
+/// have it. Nobody gets it.
+const CLIENT_GONE: u16 = 499;
 /// All names and values of a request's head.
 const HEAD_LIMIT: usize = 64 << 10;
 
@@ -323,6 +326,17 @@ struct Seen {
     audit_id: Arc<str>,
     user: Option<Arc<UserInfo>>,
     code: u16,
+    is_done: bool,
+}
+
+/// Dropped before there was an answer: the client went away.
+impl Drop for Seen {
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.code = CLIENT_GONE;
+            self.done(0, Some(Reason::Connection));
+        }
+    }
 }
 
 impl Seen {
@@ -340,11 +354,13 @@ impl Seen {
             audit_id: audit_id(request.headers()),
             user: None,
             code: 0,
+            is_done: false,
         }
     }
 
     /// The last byte is out: the access line, and what is counted.
     fn done(&mut self, bytes: u64, cut: Option<Reason>) {
+        self.is_done = true;
         let latency = self.journey.elapsed();
         let phases = self.journey.was_sent_on().then(|| self.journey.phases());
         if let Some(tally) = &self.tally {

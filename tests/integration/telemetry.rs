@@ -3,12 +3,16 @@
 mod dashboard;
 mod otlp;
 
-use std::time::Duration;
+use std::{process::Stdio, time::Duration};
 
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::Command,
+};
 
-use crate::support::{Hostile, Options, Stack, machine};
+use crate::support::{Ca, Hostile, Options, Stack, administrator, machine};
 use otlp::{Collector, attribute};
 
 const MACHINES: &str = "/apis/inventory.example.com/v1/namespaces/default/machines";
@@ -175,6 +179,88 @@ async fn a_collector_that_is_away_holds_nothing_up() {
     stack.client.post(MACHINES, &machine("a")).await.expect(201);
     let stopped = tokio::time::timeout(Duration::from_secs(10), stack.stop()).await;
     stopped.expect("a stop waits a few seconds at most for the last spans");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_is_verified() {
+    let (right, wrong) = (Ca::new("right"), Ca::new("wrong"));
+    let collector = Collector::start_tls(&right).await;
+    let dir = tempfile::TempDir::new().unwrap();
+    let file = dir.path().join("ca.pem");
+    let args = [
+        &format!("--otlp-endpoint={}", collector.url()),
+        &format!("--otlp-ca-file={}", file.display()),
+        "--trace-ratio=1",
+    ];
+    for (ca, taken) in [(wrong, false), (right, true)] {
+        std::fs::write(&file, ca.pem()).unwrap();
+        let mut stack = with(&args).await;
+        stack.client.post(MACHINES, &machine("a")).await.expect(201);
+        stack.stop().await;
+        assert_eq!(collector.spans().1.is_empty(), !taken);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_client_goes_away_is_counted() {
+    let stack = with(&["--metrics-listen=127.0.0.1:0"]).await;
+    stack.relay.mute();
+    let request = stack.client.request(Method::GET, MACHINES).send();
+    tokio::time::timeout(Duration::from_millis(300), request).await.expect_err("nobody answers");
+    let gone = [r#"verb="LIST""#, r#"code="499""#];
+    let counted = |page: &str| value(page, "apiserver_request_total", &gone) == Some(1.0);
+    stack.until(async |stack| counted(&page(stack).await)).await;
+    let running = [r#"request_kind="readOnly""#];
+    let idle = |page: &str| value(page, "apiserver_current_inflight_requests", &running) == Some(0.0);
+    stack.until(async |stack| idle(&page(stack).await)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_one_line_of_the_log() {
+    let hostile = Hostile::start().await;
+    let dir = tempfile::TempDir::new().unwrap();
+    let mut process = Command::new(env!("CARGO_BIN_EXE_kubridge"))
+        .args(["serve", "--listen=127.0.0.1:0", "--log-format=json"])
+        .arg(format!("--data-dir={}", dir.path().display()))
+        .arg(format!("--backend=grpc://{}", hostile.addr()))
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+    while !lines.next_line().await.unwrap().expect("it serves").contains("kubeconfig") {}
+    let (_, _, client) = administrator(dir.path());
+    while client.get("/apis/inventory.example.com/v1").await.status != 200 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let path = format!("{MACHINES}/a");
+    let request = client.request(Method::GET, &format!("{path}?pretty=true")).header("traceparent", GIVEN);
+    let answer = client.send(request).await;
+    client.get("/version").await.expect(200);
+    let mut found: Vec<Value> = Vec::new();
+    loop {
+        let line: Value = serde_json::from_str(&lines.next_line().await.unwrap().expect("it logs")).unwrap();
+        let done = line["path"] == "/version";
+        found.extend((line["target"] == "access" && line["path"] == *path).then_some(line));
+        if done {
+            break;
+        }
+    }
+    let [line] = &found[..] else { panic!("one line: {found:?}") };
+    for (field, want) in [
+        ("method", json!("GET")),
+        ("verb", json!("get")),
+        ("code", json!(answer.status.as_u16())),
+        ("bytes", json!(answer.body.len())),
+        ("backend", json!(format!("grpc://{}", hostile.addr()))),
+        ("user", json!("kubridge-admin")),
+        ("audit_id", json!(answer.header("audit-id"))),
+    ] {
+        assert_eq!(line[field], want, "{field}: {line}");
+    }
+    let (upstream, latency) = (line["upstream_ms"].as_f64().unwrap(), line["latency_ms"].as_f64().unwrap());
+    assert!(0.0 < upstream && upstream <= latency, "{line}");
+    process.kill().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -103,15 +103,7 @@ impl Stack {
         }
         args.extend(options.args);
         let kubridge = kubridge::cli::start(&args).await.unwrap();
-        let kubeconfig = fs::read_to_string(data_dir.join("admin.kubeconfig")).unwrap();
-        let field = |name: &str| {
-            let line = kubeconfig.lines().find_map(|l| l.trim().strip_prefix(&format!("{name}: "))).unwrap();
-            BASE64_STANDARD.decode(line.trim().trim_matches('"')).unwrap()
-        };
-        let ca = field("certificate-authority-data");
-        let identity = [field("client-key-data"), field("client-certificate-data")].concat();
-        let base = format!("https://127.0.0.1:{}", kubridge.address().port());
-        let client = Client::new(&base, &ca, Some(&identity));
+        let (base, ca, client) = administrator(&data_dir);
         let stack = Self { client, relay, base, ca, dir, inventory, kubridge: Some(kubridge) };
         if !options.backend_down {
             stack.until(|stack| stack.serves("/apis/inventory.example.com/v1")).await;
@@ -202,6 +194,21 @@ impl Stack {
         assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
         Watch { stream: response.bytes_stream().boxed(), buffer: BytesMut::new() }
     }
+}
+
+/// Where the server of a data directory is (by its admin.kubeconfig), its CA in PEM, and a client as the administrator.
+pub fn administrator(data_dir: &Path) -> (String, Vec<u8>, Client) {
+    let kubeconfig = fs::read_to_string(data_dir.join("admin.kubeconfig")).unwrap();
+    let text = |name: &str| {
+        let line = kubeconfig.lines().find_map(|l| l.trim().strip_prefix(&format!("{name}: "))).unwrap();
+        line.trim().trim_matches('"').to_owned()
+    };
+    let field = |name: &str| BASE64_STANDARD.decode(text(name)).unwrap();
+    let ca = field("certificate-authority-data");
+    let identity = [field("client-key-data"), field("client-certificate-data")].concat();
+    let base = text("server");
+    let client = Client::new(&base, &ca, Some(&identity));
+    (base, ca, client)
 }
 
 /// The CA of a data directory, made as its first start makes it.

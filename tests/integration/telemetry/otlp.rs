@@ -17,29 +17,54 @@ use opentelemetry_proto::tonic::{
     trace::v1::Span,
 };
 use prost::Message as _;
-use tokio::{net::TcpListener, task::JoinHandle};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    task::JoinHandle,
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::support::Ca;
 
 pub use opentelemetry_proto::tonic::trace::v1::span::SpanKind as Kind;
 
 /// See the module.
 pub struct Collector {
     addr: SocketAddr,
-    taken: Arc<Mutex<Vec<ExportTraceServiceRequest>>>,
+    taken: Taken,
     server: JoinHandle<()>,
+    scheme: &'static str,
 }
 
 impl Collector {
     pub async fn start() -> Self {
+        Self::with(None).await
+    }
+
+    /// One that speaks TLS, with a certificate of this CA.
+    pub async fn start_tls(ca: &Ca) -> Self {
+        let own = ca.backend("");
+        let chain = CertificateDer::pem_slice_iter(&own.certificate).map(Result::unwrap).collect();
+        let key = PrivateKeyDer::from_pem_slice(&own.key).unwrap();
+        let config =
+            rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+        let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        Self::with(Some(TlsAcceptor::from(Arc::new(config.with_single_cert(chain, key).unwrap())))).await
+    }
+
+    async fn with(tls: Option<TlsAcceptor>) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let taken = Arc::default();
-        let server = tokio::spawn(serve(listener, Arc::clone(&taken)));
-        Self { addr, taken, server }
+        let server = tokio::spawn(serve(listener, tls, Arc::clone(&taken)));
+        Self { addr, taken, server, scheme }
     }
 
     /// What `--otlp-endpoint` takes.
     pub fn url(&self) -> String {
-        format!("http://{}", self.addr)
+        format!("{}://{}", self.scheme, self.addr)
     }
 
     /// Its URL, where nobody listens any more.
@@ -58,18 +83,30 @@ impl Collector {
     }
 }
 
-async fn serve(listener: TcpListener, taken: Arc<Mutex<Vec<ExportTraceServiceRequest>>>) {
+type Taken = Arc<Mutex<Vec<ExportTraceServiceRequest>>>;
+
+async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, taken: Taken) {
     while let Ok((socket, _)) = listener.accept().await {
-        let taken = Arc::clone(&taken);
-        let service = service_fn(move |request| take(request, Arc::clone(&taken)));
-        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(socket), service));
+        let (tls, taken) = (tls.clone(), Arc::clone(&taken));
+        tokio::spawn(async move {
+            match tls {
+                None => connection(socket, taken).await,
+                Some(tls) => {
+                    if let Ok(socket) = tls.accept(socket).await {
+                        connection(socket, taken).await;
+                    }
+                }
+            }
+        });
     }
 }
 
-async fn take(
-    request: Request<Incoming>,
-    taken: Arc<Mutex<Vec<ExportTraceServiceRequest>>>,
-) -> Result<Response<Empty<Bytes>>, Infallible> {
+async fn connection(socket: impl AsyncRead + AsyncWrite + Unpin, taken: Taken) {
+    let service = service_fn(move |request| take(request, Arc::clone(&taken)));
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
+}
+
+async fn take(request: Request<Incoming>, taken: Taken) -> Result<Response<Empty<Bytes>>, Infallible> {
     assert_eq!((request.method().as_str(), request.uri().path()), ("POST", "/v1/traces"));
     assert_eq!(request.headers()["content-type"], "application/x-protobuf");
     let body = request.into_body().collect().await.unwrap().to_bytes();
