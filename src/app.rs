@@ -137,12 +137,10 @@ async fn wire(
     let registry = Registry::open(data_dir.path()).await?;
     tasks.spawn(observe::follow(registry.clone(), Arc::clone(metrics)));
     let published = Published {
-        discovery: Arc::new(Discovery::default()),
+        discovery: Arc::new(Discovery::new(Arc::clone(metrics))),
         openapi: Arc::new(OpenApi::default()),
-        proxy: Arc::new(Proxy::new(lifecycle.drain(), Arc::clone(metrics))),
+        proxy: Arc::new(Proxy::new(lifecycle.drain())),
     };
-    let discovery = Arc::clone(&published.discovery);
-    metrics.read_aggregations(move || discovery.made());
     if let Some(directory) = &config.manifests {
         let mut manifests = Manifests::new(registry.clone(), directory);
         // What the files say is there before the first request.

@@ -26,18 +26,20 @@ mod services;
 
 use std::{
     fmt,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Instant, SystemTime},
 };
 
-use arc_swap::ArcSwapOption;
 use http::Method;
 use prometheus::{TextEncoder, proto::MetricFamily};
 
 pub use asked::Asked;
 pub use backends::BackendSample;
 pub use families::{FAMILIES, Family, Kind};
-pub use requests::{Known, KnownResource, Tally};
+pub use requests::{Known, Tally};
 pub use services::Documents;
 
 use backends::Backends;
@@ -54,7 +56,7 @@ pub struct Metrics {
     requests: Requests,
     services: Services,
     backends: Backends,
-    aggregations: ArcSwapOption<Box<dyn Fn() -> u64 + Send + Sync>>,
+    aggregations: AtomicU64,
 }
 
 impl Metrics {
@@ -104,10 +106,9 @@ impl Metrics {
         self.services.keep(names);
     }
 
-    /// Where it is read at the time of a scrape how often the aggregated discovery document was made. Replaces what was
-    /// there.
-    pub fn read_aggregations(&self, read: impl Fn() -> u64 + Send + Sync + 'static) {
-        self.aggregations.store(Some(Arc::new(Box::new(read))));
+    /// The aggregated discovery document was made anew.
+    pub fn discovery_aggregated(&self) {
+        self.aggregations.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Where the state of the connections is read at the time of a scrape. Replaces what was there.
@@ -130,9 +131,8 @@ impl Metrics {
         self.requests.gather(&mut gathered);
         self.services.gather(&mut gathered, SystemTime::now());
         self.backends.gather(&mut gathered);
-        if let Some(read) = self.aggregations.load_full() {
-            gathered.counter("aggregator_discovery_aggregation_count_total", &[], read());
-        }
+        let aggregations = self.aggregations.load(Ordering::Relaxed);
+        gathered.counter("aggregator_discovery_aggregation_count_total", &[], aggregations);
         process::gather(&mut gathered);
         gathered.families()
     }

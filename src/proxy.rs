@@ -3,7 +3,6 @@
 //! What is resolved is an immutable snapshot of routes; a request keeps the one that it began with.
 
 mod backend;
-mod counted;
 mod gzip;
 mod reply;
 mod routes;
@@ -22,7 +21,6 @@ use kubridge_bridge::{identity, proto::UserInfo, request_info::RequestInfo, stat
 use crate::{
     body::Body,
     lifecycle::{Deadline, Drain},
-    metrics::Metrics,
     telemetry::{Journey, TRACESTATE},
 };
 
@@ -53,19 +51,17 @@ pub struct Caller {
 pub struct Proxy {
     routes: ArcSwap<Routes>,
     drain: Drain,
-    metrics: Arc<Metrics>,
 }
 
 impl Proxy {
     /// Serves nothing until routes are published. `drain` ends watches cleanly.
-    pub fn new(drain: Drain, metrics: Arc<Metrics>) -> Self {
-        Self { routes: ArcSwap::default(), drain, metrics }
+    pub fn new(drain: Drain) -> Self {
+        Self { routes: ArcSwap::default(), drain }
     }
 
     /// Replaces the routes. Requests under way keep theirs; watches of what is no longer served, or by another
     /// backend, end. For one publisher.
     pub fn publish(&self, mut routes: Routes) {
-        counted::tell(&routes, &self.metrics);
         let old = self.routes.load_full();
         routes.replace(&old, &self.drain);
         self.routes.store(Arc::new(routes));

@@ -2,7 +2,6 @@
 //! them: nothing is allocated, and no label is put together before a scrape.
 
 use std::{
-    any::Any,
     collections::HashMap,
     sync::{
         Arc, OnceLock,
@@ -13,7 +12,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 use http::Method;
-use kubridge_bridge::request_info::RequestInfo;
+use kubridge_bridge::{
+    discovery_doc::{ResourceDocument, SubresourceDocument, VersionDocument},
+    request_info::RequestInfo,
+};
 
 use super::{
     asked::{Asked, DryRun, Scope, Verb},
@@ -41,35 +43,14 @@ const PATHS: [&str; 10] = [
 ];
 
 /// A group and version that is claimed.
+#[derive(Debug, Clone, Copy)]
 pub struct Known<'a> {
     /// "inventory.example.com".
     pub group: &'a str,
     /// "v1".
     pub version: &'a str,
-    /// Requests are sent on to a backend; else the aggregator answers them itself.
-    pub remote: bool,
-    /// What the resources were read from. As long as it is the same, `resources` is not asked again.
-    pub origin: Option<Arc<dyn Any + Send + Sync>>,
-    /// The resources.
-    pub resources: &'a dyn Fn() -> Vec<KnownResource>,
-}
-
-impl std::fmt::Debug for Known<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Known")
-            .field("group", &self.group)
-            .field("version", &self.version)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A resource that is served.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KnownResource {
-    /// The plural.
-    pub name: String,
-    /// "status", "scale", and the backend's own.
-    pub subresources: Vec<String>,
+    /// Its resources. As long as it is the same `Arc`, it is not looked at again.
+    pub document: Option<&'a Arc<VersionDocument>>,
 }
 
 /// The counters of one path or resource, by what is asked of it. Made when they are first wanted.
@@ -127,8 +108,7 @@ impl SentOn {
 struct Version {
     /// "v1.inventory.example.com".
     api_service: String,
-    origin: Option<Arc<dyn Any + Send + Sync>>,
-    remote: bool,
+    document: Option<Arc<VersionDocument>>,
     /// Discovery of it, and resources that it does not have.
     none: Arc<Series>,
     resources: HashMap<String, Resource>,
@@ -138,32 +118,32 @@ struct Version {
 impl Version {
     /// What is known now, with the counters of what was known before.
     fn new(known: &Known<'_>, old: Option<&Arc<Self>>) -> Arc<Self> {
-        let same_origin = |old: &&Arc<Self>| match (&old.origin, &known.origin) {
-            (Some(old), Some(new)) => Arc::as_ptr(old).cast::<()>() == Arc::as_ptr(new).cast::<()>(),
+        let is_same = |old: &&Arc<Self>| match (&old.document, known.document) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
             _ => false,
         };
-        if let Some(old) = old.filter(|old| old.remote == known.remote).filter(same_origin) {
+        if let Some(old) = old.filter(is_same) {
             return Arc::clone(old);
         }
-        let resource = |new: KnownResource| {
-            let old = old.and_then(|old| old.resources.get(&new.name));
-            let subresource = |name: String| {
-                let series = old.and_then(|old| old.subresources.get(&name)).cloned().unwrap_or_default();
-                (name, series)
+        let resource = |new: &ResourceDocument| {
+            let old = old.and_then(|old| old.resources.get(&new.resource));
+            let subresource = |new: &SubresourceDocument| {
+                let series = old.and_then(|old| old.subresources.get(&new.subresource));
+                (new.subresource.clone(), series.cloned().unwrap_or_default())
             };
             let made = Resource {
                 own: old.map(|old| Arc::clone(&old.own)).unwrap_or_default(),
                 watches: old.map(|old| Arc::clone(&old.watches)).unwrap_or_default(),
-                subresources: new.subresources.into_iter().map(subresource).collect(),
+                subresources: new.subresources.iter().map(subresource).collect(),
             };
-            (new.name, made)
+            (new.resource.clone(), made)
         };
+        let resources = known.document.map(|document| document.resources.as_slice()).unwrap_or_default();
         Arc::new(Self {
             api_service: format!("{}.{}", known.version, known.group),
-            origin: known.origin.clone(),
-            remote: known.remote,
+            document: known.document.cloned(),
             none: old.map(|old| Arc::clone(&old.none)).unwrap_or_default(),
-            resources: (known.resources)().into_iter().map(resource).collect(),
+            resources: resources.iter().map(resource).collect(),
             sent_on: old.map(|old| Arc::clone(&old.sent_on)).unwrap_or_default(),
         })
     }
@@ -244,7 +224,7 @@ impl Requests {
         let cell = series.unwrap_or(&self.others).cell(verb, scope, dry_run);
         Tally {
             cell: Arc::clone(cell),
-            version: version.filter(|version| version.remote).cloned(),
+            version: version.cloned(),
             watches: resource.filter(|_| verb == Verb::Watch).map(|resource| Arc::clone(&resource.watches)),
             verb,
             is_served,
@@ -322,7 +302,7 @@ enum Running {
 /// The counters of one request under way. Dropped: it is under way no longer.
 pub struct Tally {
     cell: Arc<Cell>,
-    /// Whose backend it may be sent on to.
+    /// What its backend is asked for, if it is sent on to one.
     version: Option<Arc<Version>>,
     watches: Option<Arc<AtomicI64>>,
     verb: Verb,
@@ -337,11 +317,6 @@ impl std::fmt::Debug for Tally {
 }
 
 impl Tally {
-    /// The APIService whose backend it may be sent on to: "v1.inventory.example.com".
-    pub fn api_service(&self) -> Option<&str> {
-        self.version.as_ref().map(|version| version.api_service.as_str())
-    }
-
     /// Whether it is for a resource that is served: its name is none that a client made up.
     pub fn is_served(&self) -> bool {
         self.is_served

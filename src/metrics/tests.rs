@@ -2,19 +2,30 @@
 use std::time::Duration;
 
 use http::{HeaderMap, Method};
-use kubridge_bridge::request_info::RequestInfo;
+use kubridge_bridge::{discovery_doc::VersionDocument, request_info::RequestInfo};
+use serde_json::json;
 
 use super::*;
 use crate::telemetry::Phases;
 
 const GROUP: &str = "inventory.example.com";
 
-fn machines() -> Vec<KnownResource> {
-    vec![KnownResource { name: "machines".into(), subresources: vec!["status".into()] }]
+/// Each with its subresources.
+fn document(resources: &[(&str, &[&str])]) -> Arc<VersionDocument> {
+    let resources: Vec<_> = resources
+        .iter()
+        .map(|(name, subresources)| {
+            let subresources: Vec<_> = subresources.iter().map(|name| json!({"subresource": name})).collect();
+            json!({"resource": name, "scope": "Namespaced", "subresources": subresources})
+        })
+        .collect();
+    Arc::new(serde_json::from_value(json!({"resources": resources})).unwrap())
 }
 
-fn known(version: &'static str) -> Known<'static> {
-    Known { group: GROUP, version, remote: true, origin: None, resources: &machines }
+/// These versions, each with machines.
+fn know(metrics: &Metrics, versions: &[&str]) {
+    let machines = document(&[("machines", &["status"])]);
+    metrics.know(versions.iter().map(|version| Known { group: GROUP, version, document: Some(&machines) }));
 }
 
 fn tally(metrics: &Metrics, method: &Method, path: &str, query: &str) -> Tally {
@@ -41,7 +52,7 @@ fn samples(metrics: &Metrics, family: &str) -> Vec<String> {
 #[test]
 fn requests_are_counted_with_kubernetes_labels() {
     let metrics = Metrics::new();
-    metrics.know([known("v1")]);
+    know(&metrics, &["v1"]);
     count(&metrics, &Method::GET, &path("machines/a"), 200);
     count(&metrics, &Method::GET, &path("machines/b"), 200);
     count(&metrics, &Method::GET, &path("machines/a/status"), 404);
@@ -64,7 +75,7 @@ fn requests_are_counted_with_kubernetes_labels() {
 #[test]
 fn what_nobody_serves_makes_no_series() {
     let metrics = Metrics::new();
-    metrics.know([known("v1")]);
+    know(&metrics, &["v1"]);
     for i in 0..100 {
         count(&metrics, &Method::GET, &path(&format!("r{i}/a")), 404);
         count(&metrics, &Method::GET, &path(&format!("machines/a/s{i}")), 404);
@@ -96,13 +107,10 @@ fn paths_without_a_resource_are_a_closed_set() {
 #[test]
 fn series_go_on_when_a_schema_changes_and_end_with_the_claim() {
     let metrics = Metrics::new();
-    metrics.know([known("v1"), known("v2")]);
+    know(&metrics, &["v1", "v2"]);
     count(&metrics, &Method::GET, &path("machines/a"), 200);
-    let more = || {
-        let racks = KnownResource { name: "racks".into(), subresources: Vec::new() };
-        [machines(), vec![racks]].concat()
-    };
-    metrics.know([Known { resources: &more, ..known("v1") }]);
+    let more = document(&[("machines", &["status"]), ("racks", &[])]);
+    metrics.know([Known { group: GROUP, version: "v1", document: Some(&more) }]);
     count(&metrics, &Method::GET, &path("machines/a"), 200);
     count(&metrics, &Method::GET, &path("racks/a"), 200);
     assert_eq!(samples(&metrics, "apiserver_request_total").len(), 2);
@@ -115,24 +123,9 @@ fn series_go_on_when_a_schema_changes_and_end_with_the_claim() {
 }
 
 #[test]
-fn an_origin_that_is_the_same_is_not_read_again() {
-    let metrics = Metrics::new();
-    let origin: Arc<dyn std::any::Any + Send + Sync> = Arc::new(());
-    let reads = std::cell::Cell::new(0);
-    let resources = || {
-        reads.set(reads.get() + 1);
-        machines()
-    };
-    for _ in 0..3 {
-        metrics.know([Known { origin: Some(origin.clone()), resources: &resources, ..known("v1") }]);
-    }
-    assert_eq!(reads.get(), 1);
-}
-
-#[test]
 fn what_runs_is_counted_while_it_runs() {
     let metrics = Metrics::new();
-    metrics.know([known("v1")]);
+    know(&metrics, &["v1"]);
     let mut get = tally(&metrics, &Method::GET, &path("machines/a"), "");
     metrics.begin(&mut get, &Method::GET, Instant::now());
     let mut watch = tally(&metrics, &Method::GET, &path("machines"), "watch=true");
@@ -157,7 +150,7 @@ fn what_runs_is_counted_while_it_runs() {
 #[test]
 fn what_was_sent_on_is_counted_by_phase() {
     let metrics = Metrics::new();
-    metrics.know([known("v1")]);
+    know(&metrics, &["v1"]);
     let tally = tally(&metrics, &Method::GET, &path("machines/a"), "");
     let phases = Phases { upstream: Duration::from_millis(3), ..Phases::default() };
     tally.done(504, Duration::from_millis(4), Some(&phases));
@@ -316,7 +309,7 @@ fn families_are_named_by_the_rules() {
 #[test]
 fn counting_a_request_costs_next_to_nothing() {
     let metrics = Metrics::new();
-    metrics.know([known("v1")]);
+    know(&metrics, &["v1"]);
     let (method, path, headers) = (Method::GET, path("machines/a"), HeaderMap::new());
     let info = RequestInfo::new(&method, &path, "");
     let now = Instant::now();

@@ -48,11 +48,6 @@ impl Backend {
         }
     }
 
-    /// Whether requests leave the process.
-    pub(super) fn is_remote(&self) -> bool {
-        matches!(self, Self::Remote { .. })
-    }
-
     /// Whether it is the same backend, and not just one with the same address.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {

@@ -71,13 +71,6 @@ impl Routes {
         self.groups.get(group)?.get(version)
     }
 
-    /// All of them: group, version, route.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str, &Route)> {
-        self.groups.iter().flat_map(|(group, versions)| {
-            versions.iter().map(move |(version, entry)| (group.as_str(), version.as_str(), &entry.route))
-        })
-    }
-
     /// Takes the place of `old`: what is served as before goes on, the watches of the rest end.
     pub(super) fn replace(&mut self, old: &Self, drain: &Drain) {
         for (group, versions) in &mut self.groups {
@@ -147,7 +140,6 @@ impl Unserved {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::Metrics;
     use crate::{authz::Authorizer, config::AuthorizationMode, lifecycle::Lifecycle, proxy::Proxy, registry};
 
     #[test]
@@ -168,7 +160,7 @@ mod tests {
             routes
         };
         let lifecycle = Lifecycle::new();
-        let proxy = Proxy::new(lifecycle.drain(), Metrics::new());
+        let proxy = Proxy::new(lifecycle.drain());
         let drain = |group: &str| proxy.routes().drain(group, "v1").expect("it is published").clone();
         proxy.publish(routes(vec![("a", served()), ("b", served()), ("c", served())]));
         let [a, b, c] = ["a", "b", "c"].map(drain);
