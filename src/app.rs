@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 mod aggregation;
 mod lint;
+mod observe;
 
 use aggregation::{Aggregation, Configured, Delegate, Published};
 
@@ -27,12 +28,13 @@ use crate::{
     discovery::Discovery,
     last_known_good::LastKnownGood,
     lifecycle::{Lifecycle, Signals},
+    metrics::Metrics,
     openapi::OpenApi,
     pki::{Names, Pki, Refreshed},
     proxy::Proxy,
     registry::{Manifests, Registry},
-    server::{Parts, Router, Server},
-    telemetry::error_chain,
+    server::{Admin, Parts, Router, Server},
+    telemetry::{Traces, error_chain},
     upstream::{Options, check_ca},
 };
 
@@ -47,11 +49,13 @@ pub struct App;
 #[derive(Debug)]
 pub struct Bound {
     address: SocketAddr,
+    metrics_address: Option<SocketAddr>,
     lifecycle: Lifecycle,
     server: Server,
     socket: TcpListener,
     upkeep: Upkeep,
     tasks: JoinSet<()>,
+    traces: Option<Arc<Traces>>,
     shutdown_delay: Duration,
     shutdown_grace: Duration,
     // Last, so that the lock is given up last.
@@ -85,29 +89,42 @@ impl App {
                 .collect(),
             options: Options { max_requests: config.max_backend_requests_inflight, ..Options::default() },
         };
-        let rooms = wire(&config, &data_dir, authorizer, configured, &lifecycle, &mut tasks).await?;
+        let metrics = Metrics::new();
+        let traces = observe::traces(&config)?;
+        let rooms =
+            wire(&config, &data_dir, authorizer, configured, (&lifecycle, &metrics), &mut tasks).await?;
         let router = Router {
             lifecycle: lifecycle.clone(),
             discovery: rooms.discovery,
             openapi: rooms.openapi,
             proxy: rooms.proxy,
+            metrics: Arc::clone(&metrics),
         };
         let server = Server::new(Parts {
             authenticator: authenticator.clone(),
             authorizer,
             handler: router.handler(),
             lifecycle: lifecycle.clone(),
+            metrics: Arc::clone(&metrics),
+            traces: traces.clone(),
             request_timeout: config.request_timeout,
             serving: pki.serving(),
             client_roots: pki.client_roots().to_vec(),
         })?;
+        let admin = observe::bind(&config).await?;
+        let metrics_address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
+        if let Some(socket) = admin {
+            tasks.spawn(Admin { lifecycle: lifecycle.clone(), metrics }.serve(socket));
+        }
         Ok(Bound {
             address,
+            metrics_address,
             lifecycle,
             server,
             socket,
             upkeep: Upkeep { pki, authenticator },
             tasks,
+            traces,
             shutdown_delay: config.shutdown_delay,
             shutdown_grace: config.shutdown_grace,
             data_dir,
@@ -122,12 +139,14 @@ async fn wire(
     data_dir: &DataDir,
     authorizer: Authorizer,
     configured: Configured,
-    lifecycle: &Lifecycle,
+    (lifecycle, metrics): (&Lifecycle, &Arc<Metrics>),
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<Published> {
     let registry = Registry::open(data_dir.path()).await?;
+    tasks.spawn(observe::follow(registry.clone(), Arc::clone(metrics)));
     let published = Published {
-        discovery: Arc::new(Discovery::default()),
+        metrics: Arc::clone(metrics),
+        discovery: Arc::new(Discovery::new(Arc::clone(metrics))),
         openapi: Arc::new(OpenApi::default()),
         proxy: Arc::new(Proxy::new(lifecycle.drain())),
     };
@@ -174,6 +193,11 @@ impl Bound {
         self.address
     }
 
+    /// Where `/metrics` is to be had without TLS, if anywhere.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
+    }
+
     /// `DATA_DIR/admin.kubeconfig`.
     pub fn kubeconfig(&self) -> PathBuf {
         self.upkeep.pki.kubeconfig().to_owned()
@@ -191,12 +215,15 @@ impl Bound {
 
     /// Serves until a signal, then stops in order; a second signal, or the end of the grace, cuts what is left.
     pub async fn run(self, signals: Signals) -> anyhow::Result<()> {
-        let Self { address, lifecycle, server, socket, upkeep, mut tasks, .. } = self;
+        let Self { address, lifecycle, server, socket, upkeep, mut tasks, traces, .. } = self;
         tracing::info!(%address, kubeconfig = %upkeep.pki.kubeconfig().display(), "serving");
         tasks.spawn(upkeep.run());
         let stop = stop(lifecycle, signals, self.shutdown_delay, self.shutdown_grace);
         serve_until_stopped(server.serve(socket), stop).await;
         tasks.shutdown().await;
+        if let Some(traces) = traces {
+            traces.shutdown().await;
+        }
         tracing::info!("stopped");
         Ok(())
     }

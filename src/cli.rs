@@ -10,6 +10,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 mod backend_tls;
 mod check;
 mod delegate;
+mod observe;
 mod serve;
 
 use backend_tls::BackendTlsArgs;
@@ -107,15 +108,21 @@ pub async fn start(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) 
     };
     let (config, _log) = args.check()?;
     let bound = App::build(config).await?;
-    let address = bound.address();
+    let (address, metrics_address) = (bound.address(), bound.metrics_address());
     let (signal, signals) = mpsc::channel(1);
-    Ok(Running { address, signal, server: tokio::spawn(bound.run(Signals::Channel(signals))) })
+    Ok(Running {
+        address,
+        metrics_address,
+        signal,
+        server: tokio::spawn(bound.run(Signals::Channel(signals))),
+    })
 }
 
 /// A server in this process.
 #[derive(Debug)]
 pub struct Running {
     address: SocketAddr,
+    metrics_address: Option<SocketAddr>,
     signal: mpsc::Sender<()>,
     server: JoinHandle<anyhow::Result<()>>,
 }
@@ -124,6 +131,11 @@ impl Running {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where `/metrics` is to be had without TLS, if anywhere.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
     }
 
     /// Stops it in order, as a first SIGTERM would.

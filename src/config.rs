@@ -10,13 +10,17 @@ pub use kubeconfig::{Kubeconfig, KubeconfigError, Token};
 pub use parse::{AdvertiseUrl, BackendUrl, ParseFault, San, listen_address, parse_duration};
 pub use service_rules::{ServiceRule, ServiceRules};
 
-use crate::telemetry::LogFormat;
+use crate::telemetry::{LogFormat, TraceSettings};
 
 /// Everything that `kubridge serve` needs to know.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where to listen. Port 0: any free one.
     pub listen: SocketAddr,
+    /// Where `/metrics`, `/livez` and `/readyz` are served without TLS and to anybody; `None`: nowhere.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Where traces go; `None`: nowhere.
+    pub traces: Option<Traces>,
     /// Keys, certificates, the store.
     pub data_dir: PathBuf,
     /// Backends whose schema is read and whose APIs are claimed.
@@ -48,6 +52,15 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// How long the server goes on serving when it stops, with `/readyz` failing.
     pub shutdown_delay: Duration,
+}
+
+/// Where traces go and which.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Traces {
+    /// The collector, and how many requests are sampled.
+    pub settings: TraceSettings,
+    /// What an `https` collector is verified against, PEM.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// A kube-apiserver that gets what nobody claims.

@@ -11,7 +11,10 @@ use arc_swap::ArcSwap;
 use http::{HeaderMap, Method, Response};
 use kubridge_bridge::{discovery_doc::VersionDocument, negotiate::DiscoveryForm, status::ApiError};
 
-use crate::body::Body;
+use crate::{
+    body::Body,
+    metrics::{Known, Metrics},
+};
 use documents::{Documents, Entry};
 
 pub use kubridge_bridge::discovery_doc::Freshness;
@@ -35,9 +38,15 @@ pub struct Claimed {
 #[derive(Debug, Default)]
 pub struct Discovery {
     documents: ArcSwap<Documents>,
+    metrics: Arc<Metrics>,
 }
 
 impl Discovery {
+    /// Nothing is known. What is published is told to `metrics`, for labels.
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self { documents: ArcSwap::default(), metrics }
+    }
+
     /// Replaces the documents. The order of `claimed` is that of the documents, but that `apiregistration.k8s.io` is
     /// first; of two claims of one group and version the first counts. Only versions are encoded anew whose document is
     /// another `Arc` than the last time, or whose freshness is another.
@@ -49,6 +58,12 @@ impl Discovery {
             return false;
         }
         self.documents.store(Arc::new(Documents::new(claimed, &before)));
+        self.metrics.know(claimed.iter().map(|claimed| Known {
+            group: &claimed.group,
+            version: &claimed.version,
+            document: claimed.document.as_ref(),
+        }));
+        self.metrics.discovery_aggregated();
         true
     }
 

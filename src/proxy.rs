@@ -22,6 +22,7 @@ use kubridge_bridge::{identity, proto::UserInfo, request_info::RequestInfo, stat
 use crate::{
     body::Body,
     lifecycle::{Deadline, Drain},
+    telemetry::{Journey, TRACESTATE},
 };
 
 pub use backend::{Backend, Connector};
@@ -33,6 +34,9 @@ pub use world::World;
 /// The largest body that is read (Kubernetes' limit).
 pub const MAX_BODY: usize = 3 * 1024 * 1024;
 
+/// Of `tracestate`, in bytes (W3C Trace Context, 3.3.1.5). gRPC servers take 8 KiB of metadata in all.
+const MAX_TRACESTATE: usize = 512;
+
 /// What the server's layers know of a request when it reaches the proxy.
 #[derive(Debug, Clone)]
 pub struct Caller {
@@ -42,6 +46,8 @@ pub struct Caller {
     pub audit_id: Arc<str>,
     /// Where the request comes from, if that is known.
     pub client: Option<IpAddr>,
+    /// What is observed of the request.
+    pub journey: Arc<Journey>,
 }
 
 /// Answers resource requests from the routes that are published to it.
@@ -194,12 +200,15 @@ async fn read_body(method: &Method, body: Incoming) -> Result<Bytes, ApiError> {
     }
 }
 
-/// `audit-id` and `traceparent`: what joins the backend's log to ours.
+/// `audit-id`, `traceparent`, `tracestate`: what joins the backend's log to ours.
 fn write_trace(headers: &HeaderMap, caller: &Caller, metadata: &mut HeaderMap) {
     if let Ok(value) = http::HeaderValue::from_str(&caller.audit_id) {
         metadata.insert("audit-id", value);
     }
     if let Some(value) = headers.get("traceparent").and_then(identity::traceparent) {
         metadata.insert("traceparent", value.clone());
+        if let Some(state) = headers.get(TRACESTATE).filter(|state| state.len() <= MAX_TRACESTATE) {
+            metadata.insert(TRACESTATE, state.clone());
+        }
     }
 }

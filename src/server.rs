@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use rustls::pki_types::CertificateDer;
 use tokio::net::TcpListener;
 
+mod admin;
 mod health;
 mod listener;
 mod respond;
@@ -13,11 +14,15 @@ mod router;
 mod steps;
 mod tls;
 
+pub use admin::Admin;
 pub use respond::{Style, error_response};
 pub use router::{Router, Version};
 pub use steps::Handler;
 
-use crate::{authn::Authenticator, authz::Authorizer, lifecycle::Lifecycle, pki::ServingCertificate};
+use crate::{
+    authn::Authenticator, authz::Authorizer, lifecycle::Lifecycle, metrics::Metrics, pki::ServingCertificate,
+    telemetry::Traces,
+};
 
 /// What a server is made of.
 #[derive(Debug)]
@@ -30,6 +35,10 @@ pub struct Parts {
     pub handler: Handler,
     /// When to stop.
     pub lifecycle: Lifecycle,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Where spans go, if requests are traced.
+    pub traces: Option<Arc<Traces>>,
     /// After this long a request that is not long-running is answered with 504.
     pub request_timeout: Duration,
     /// The certificate of the moment.
@@ -54,6 +63,8 @@ impl Server {
             handler: parts.handler,
             request_timeout: parts.request_timeout,
             lifecycle: parts.lifecycle.clone(),
+            metrics: parts.metrics,
+            traces: parts.traces,
         };
         Ok(Self { listener: listener::Listener::new(tls, Arc::new(steps), parts.lifecycle) })
     }

@@ -1,8 +1,17 @@
-//! Logging: how it is set up, the access line of every request, and the words that errors are counted by.
+//! Logging: how it is set up, the access line of every request, and the words that errors are counted by. What is
+//! observed of a request on its way, and traces of it.
 
 use std::{error::Error, fmt::Write as _, io::IsTerminal as _, time::Duration};
 
 use tracing_subscriber::EnvFilter;
+
+mod collector;
+mod journey;
+mod traces;
+
+pub use collector::CollectorError;
+pub use journey::{Journey, Phases};
+pub use traces::{Finished, TRACESTATE, Trace, TraceSettings, Traces, TracesError};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,10 +52,20 @@ pub struct Access<'a> {
     pub code: u16,
     /// From the request's head to the last byte of the answer.
     pub latency: Duration,
+    /// Of the answer's body.
+    pub bytes: u64,
+    /// Which backend it was sent on to.
+    pub backend: Option<&'a str>,
+    /// How long was waited for that backend.
+    pub upstream: Option<Duration>,
+    /// How often a call was sent again.
+    pub retries: u32,
     /// Empty: not known (refused before anyone was authenticated).
     pub user: &'a str,
     /// The request's audit id.
     pub audit_id: &'a str,
+    /// The trace that the request is part of.
+    pub trace: Option<&'a Trace>,
     /// As the client says.
     pub user_agent: &'a str,
     /// Why the answer ended early; `None`: it did not.
@@ -65,8 +84,13 @@ pub fn access(line: &Access<'_>) {
                 verb = line.verb,
                 code = line.code,
                 latency_ms = millis(line.latency),
+                bytes = line.bytes,
+                backend = line.backend,
+                upstream_ms = line.upstream.map(millis),
+                retries = (line.retries > 0).then_some(line.retries),
                 user = line.user,
                 audit_id = line.audit_id,
+                trace_id = line.trace.map(|trace| tracing::field::display(trace.id())),
                 user_agent = line.user_agent,
                 cut = line.cut.map(Reason::as_str),
             )

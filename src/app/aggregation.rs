@@ -24,6 +24,7 @@ use crate::{
     config::ServiceRules,
     discovery::{Claimed, Discovery, Freshness},
     last_known_good::LastKnownGood,
+    metrics::{self, Metrics},
     openapi::{Documented, OpenApi},
     proxy::{Backend, Proxy, Route, Routes},
     registry::{
@@ -46,6 +47,7 @@ pub(super) struct Published {
     pub(super) discovery: Arc<Discovery>,
     pub(super) openapi: Arc<OpenApi>,
     pub(super) proxy: Arc<Proxy>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// What the settings say of backends.
@@ -115,6 +117,7 @@ impl Aggregation {
             kept: configured.kept,
         };
         let backends = Backends::new(settings, Arc::clone(&changed));
+        published.metrics.read_backends(backends.samples());
         Ok(Self {
             registry,
             published,
@@ -232,6 +235,7 @@ impl Aggregation {
             let (freshness, until) = look.freshness();
             stale_at = [stale_at, until].into_iter().flatten().min();
             let said = availability::conditions(&look.observation);
+            self.count(claim, &look);
             if !are_written(&said, &claim.conditions) {
                 conditions.push((claim, said));
             }
@@ -283,6 +287,14 @@ impl Aggregation {
             }
         }
         stale_at
+    }
+
+    fn count(&self, claim: &Claim, look: &Look) {
+        let confirmed = look.confirmed();
+        let away = confirmed.is_some_and(|confirmed| confirmed != metrics::Confirmed::Now);
+        let documents = metrics::Documents { discovery: away, openapi: away && look.source.is_some() };
+        self.published.metrics.set_discovery_age(&claim.name, confirmed);
+        self.published.metrics.set_last_known_good(&claim.name, documents);
     }
 
     /// What the delegate serves beside the claims, each in its place.

@@ -10,6 +10,8 @@ fn config(data_dir: &Path) -> Config {
     Config {
         listen: (Ipv4Addr::LOCALHOST, 0).into(),
         data_dir: data_dir.to_owned(),
+        metrics_listen: None,
+        traces: None,
         backends: Vec::new(),
         manifests: None,
         descriptor_sets: BTreeMap::new(),

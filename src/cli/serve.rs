@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::{backend_tls::BackendTlsArgs, check::Check, delegate::DelegateArgs};
+use super::{backend_tls::BackendTlsArgs, check::Check, delegate::DelegateArgs, observe::ObserveArgs};
 use crate::{
     config::{
         AuthorizationMode, BackendUrl, Config, Faults, Log, OwnCertificate, San, ServiceRules, Tls,
@@ -166,6 +166,10 @@ pub struct ServeArgs {
     )]
     pub shutdown_delay: String,
 
+    /// Metrics and traces.
+    #[command(flatten)]
+    pub observe: ObserveArgs,
+
     /// How log lines look.
     #[arg(long, env = "KUBRIDGE_LOG_FORMAT", value_enum, default_value_t = Format::Text, help_heading = "Log")]
     pub log_format: Format,
@@ -193,6 +197,8 @@ impl ServeArgs {
     pub fn check(&self) -> Result<(Config, Log), Faults> {
         let mut check = Check::default();
         let listen = check.parsed("--listen", listen_address(&self.listen));
+        let metrics_listen = self.observe.metrics_listen(&mut check);
+        let traces = self.observe.traces(&mut check);
         let data_dir = self.data_dir.clone().filter(|dir| !dir.as_os_str().is_empty());
         if data_dir.is_none() {
             check.fault(
@@ -247,6 +253,8 @@ impl ServeArgs {
             (Some(listen), Some(data_dir)) if check.0.is_empty() => Ok((
                 Config {
                     listen,
+                    metrics_listen,
+                    traces,
                     data_dir,
                     backends,
                     manifests: self.manifests.clone(),
@@ -398,6 +406,10 @@ mod tests {
     fn every_fault_is_told_at_once_with_its_mend() {
         let Faults(faults) = check(&[
             "--listen=nowhere",
+            "--metrics-listen=nowhere",
+            "--otlp-endpoint=collector:4318",
+            "--otlp-ca-file=/nonexistent",
+            "--trace-ratio=2",
             "--backend=http://a:1",
             "--descriptor-set=x",
             "--service-resolution=nowhere",
@@ -420,6 +432,10 @@ mod tests {
             settings,
             [
                 "--listen",
+                "--metrics-listen",
+                "--trace-ratio",
+                "--otlp-ca-file",
+                "--otlp-endpoint",
                 "--data-dir",
                 "--backend",
                 "--descriptor-set",
@@ -439,7 +455,7 @@ mod tests {
             ]
         );
         assert!(faults.iter().all(|fault| !fault.mend.is_empty()));
-        assert_eq!(Faults(faults).to_string().lines().count(), 17);
+        assert_eq!(Faults(faults).to_string().lines().count(), 21);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::Caller as User;
 use crate::{
     authz::{Authorizer, review::ReviewCaller},
     registry::LocalCaller,
+    telemetry::Journey,
     upstream::{self, Answer, BackendCaller, SchemaHandle},
 };
 
@@ -40,7 +41,10 @@ impl Backend {
         match self {
             Self::Store(store) => Connector::Store(store.clone()),
             Self::Review(review) => Connector::Review(ReviewCaller::new(Arc::clone(&user.user), *review)),
-            Self::Remote { backend, .. } => Connector::Remote(backend.caller(metadata, deadline)),
+            Self::Remote { backend, .. } => {
+                user.journey.set_backend(backend.endpoint());
+                Connector::Remote(backend.caller(metadata, deadline), Arc::clone(&user.journey))
+            }
         }
     }
 
@@ -78,8 +82,8 @@ pub enum Connector {
     Store(LocalCaller),
     /// See [`Backend::Review`].
     Review(ReviewCaller),
-    /// See [`Backend::Remote`].
-    Remote(BackendCaller),
+    /// See [`Backend::Remote`]. What is waited for it is observed.
+    Remote(BackendCaller, Arc<Journey>),
 }
 
 impl Caller for Connector {
@@ -89,7 +93,7 @@ impl Caller for Connector {
         match self {
             Self::Store(store) => store.unary(call).await,
             Self::Review(review) => review.unary(call).await,
-            Self::Remote(remote) => remote.unary(call).await,
+            Self::Remote(remote, journey) => journey.upstream(remote.unary(call)).await,
         }
     }
 
@@ -97,7 +101,7 @@ impl Caller for Connector {
         match self {
             Self::Store(store) => store.stream(call).await.map(Either::Right),
             Self::Review(review) => review.stream(call).await.map(Either::Right),
-            Self::Remote(remote) => remote.stream(call).await.map(Either::Left),
+            Self::Remote(remote, journey) => journey.upstream(remote.stream(call)).await.map(Either::Left),
         }
     }
 }

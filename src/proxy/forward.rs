@@ -93,7 +93,8 @@ impl Forward {
         let method = request.method().clone();
         let request = request.map(|body| ForwardBody::client(body, headers::trailers));
         let begun = Instant::now();
-        let outcome = self.backend.forward(request, deadline).await;
+        caller.journey.set_backend(self.backend.endpoint());
+        let outcome = caller.journey.upstream(self.backend.forward(request, deadline)).await;
         let response = outcome.map_err(|error| self.failed(&error, &method))?;
         // What has no deadline may be silent for as long as it likes.
         let idle = deadline.map(|at| at.saturating_duration_since(begun));

@@ -85,7 +85,8 @@ pub(super) fn text(code: StatusCode, text: String) -> Response<Body> {
     response
 }
 
-fn typed(code: StatusCode, content_type: HeaderValue, bytes: Vec<u8>) -> Response<Body> {
+/// Any bytes.
+pub(super) fn typed(code: StatusCode, content_type: HeaderValue, bytes: Vec<u8>) -> Response<Body> {
     let mut response = Response::new(body::full(bytes));
     *response.status_mut() = code;
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::FutureExt as _;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use kubridge_bridge::{request_info::RequestInfo, status::ApiError};
 use serde::Serialize;
@@ -14,6 +14,7 @@ use crate::{
     body::Body,
     discovery::Discovery,
     lifecycle::Lifecycle,
+    metrics::{self, Metrics},
     openapi::OpenApi,
     proxy::{Caller, Proxy, refuse_upgrade},
 };
@@ -29,6 +30,8 @@ pub struct Router {
     pub openapi: Arc<OpenApi>,
     /// Resources.
     pub proxy: Arc<Proxy>,
+    /// `/metrics`.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Router {
@@ -73,6 +76,7 @@ impl Router {
                 Some(answer) => get(answer),
                 None => Err(ApiError::generic_not_found_path()),
             },
+            "metrics" if path == "/metrics" => get(Ok(metrics_page(&self.metrics))),
             "version" if path == "/version" => {
                 get(Ok(respond::json(StatusCode::OK, &Version::new(), Style { pretty: true })))
             }
@@ -87,6 +91,15 @@ impl Router {
             _ => self.proxy.delegate(request, info, caller).await,
         }
     }
+}
+
+/// Everything that is counted.
+pub(super) fn metrics_page(metrics: &Metrics) -> Response<Body> {
+    respond::typed(
+        StatusCode::OK,
+        HeaderValue::from_static(metrics::CONTENT_TYPE),
+        metrics.text().into_bytes(),
+    )
 }
 
 /// `/version` (`k8s.io/apimachinery/pkg/version.Info`).
@@ -144,7 +157,7 @@ impl Default for Version {
 
 fn index() -> Value {
     json!({"paths": [
-        "/api", "/apis", "/healthz", "/healthz/ping", "/livez", "/livez/ping", "/openapi/v2", "/openapi/v3",
+        "/api", "/apis", "/healthz", "/healthz/ping", "/livez", "/livez/ping", "/metrics", "/openapi/v2", "/openapi/v3",
         "/readyz", "/readyz/ping", "/readyz/shutdown", "/version",
     ]})
 }

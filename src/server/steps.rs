@@ -2,13 +2,13 @@
 
 use std::{
     any::Any,
-    fmt,
+    fmt::{self, Write as _},
     net::IpAddr,
     panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -25,12 +25,20 @@ use crate::{
     authz::{Attributes, Authorizer, forbidden_message},
     body::{self, Body, BodyError},
     lifecycle::{Deadline, Lifecycle},
+    metrics::{Asked, Metrics, Tally},
     proxy::Caller,
-    telemetry::{self, Access, Reason},
+    telemetry::{self, Access, Finished, Journey, Reason, Traces},
 };
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+/// A client that sends it with `true` gets `Server-Timing` (W3C) back. It says how long things take, so it is for those
+/// who were let in.
+const TIMING: HeaderName = HeaderName::from_static("kubridge-timing");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const AUDIT_ID_LIMIT: usize = 64;
+/// The status of a request whose client went away before it was answered: in the log and in metrics, as other servers
+/// have it. Nobody gets it.
+const CLIENT_GONE: u16 = 499;
 /// All names and values of a request's head.
 const HEAD_LIMIT: usize = 64 << 10;
 
@@ -74,6 +82,8 @@ pub(super) struct Steps {
     pub(super) handler: Handler,
     pub(super) request_timeout: Duration,
     pub(super) lifecycle: Lifecycle,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) traces: Option<Arc<Traces>>,
 }
 
 impl Steps {
@@ -82,6 +92,7 @@ impl Steps {
         let mut seen = Seen::new(&request);
         let style = Style::of(request.uri().query().unwrap_or_default(), request.headers());
         let passed = AssertUnwindSafe(self.pass(request, peer, &mut seen)).catch_unwind().await;
+        seen.journey.answered();
         let answer = passed.unwrap_or_else(|panic| Err(ApiError::internal(panic_text(panic.as_ref()))));
         let mut response = answer.unwrap_or_else(|error| error_response(&error, &seen.audit_id, style));
         let headers = response.headers_mut();
@@ -90,7 +101,13 @@ impl Steps {
             headers.insert(AUDIT_ID, id);
         }
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
+        if seen.timing && seen.journey.was_allowed() {
+            headers.insert(SERVER_TIMING, server_timing(&seen.journey));
+        }
         seen.code = response.status().as_u16();
+        if seen.tally.is_none() {
+            seen.tally = Some(self.metrics.tally(&Asked::unread(&seen.method)));
+        }
         if seen.method == Method::HEAD {
             response = without_body(response);
         }
@@ -100,15 +117,38 @@ impl Steps {
     async fn pass(&self, mut request: Request<Incoming>, peer: Peer<'_>, seen: &mut Seen) -> Answer {
         limit_head(request.headers())?;
         let user = self.authenticate(request.headers(), peer.certificate)?;
+        seen.journey.authenticated();
         seen.user = Some(user.clone());
         let query = request.uri().query().unwrap_or_default();
         let info = RequestInfo::new(request.method(), request.uri().path(), query);
         seen.verb.clone_from(&info.verb);
+        let asked = Asked::new(&info, request.method(), query, request.headers());
+        let tally = seen.tally.insert(self.metrics.tally(&asked));
         refuse_impersonation(request.headers(), &user)?;
         self.authorize(&user, &info)?;
+        seen.journey.authorized();
         let deadline = self.deadline(query, &info)?;
-        strip_identity(request.headers_mut());
-        let caller = Caller { user, audit_id: seen.audit_id.clone(), client: peer.address };
+        match deadline {
+            Some(_) => self.metrics.begin(tally, request.method(), seen.journey.begun()),
+            None => tally.begin_long(),
+        }
+        let is_served = tally.is_served();
+        if let Some(traces) = self.traces.as_ref().filter(|_| user.username != ANONYMOUS) {
+            // Nobody without a name fills a collector.
+            let trace = traces.begin(request.headers_mut());
+            if trace.is_sampled() {
+                seen.traces = Some(Arc::clone(traces));
+                seen.route = is_served.then(|| route(&info));
+            }
+            seen.journey.set_trace(trace);
+        }
+        strip(request.headers_mut());
+        let caller = Caller {
+            user,
+            audit_id: seen.audit_id.clone(),
+            client: peer.address,
+            journey: seen.journey.clone(),
+        };
         self.call(request, info, caller, deadline).await
     }
 
@@ -207,16 +247,57 @@ fn refuse_impersonation(headers: &HeaderMap, user: &UserInfo) -> Result<(), ApiE
     Err(ApiError::forbidden("authentication.k8s.io", "users", named, &message))
 }
 
-/// Who asks was decided: what the client said of itself, and the secret it proved it with, goes no further.
-fn strip_identity(headers: &mut HeaderMap) {
+/// Who asks was decided: what the client said of itself, and the secret it proved it with, goes no further; nor does
+/// what is between the client and us.
+fn strip(headers: &mut HeaderMap) {
     let said: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| **name == header::AUTHORIZATION || name.as_str().starts_with("x-remote-"))
+        .filter(|name| {
+            **name == header::AUTHORIZATION || **name == TIMING || name.as_str().starts_with("x-remote-")
+        })
         .cloned()
         .collect();
     for name in said {
         headers.remove(name);
     }
+}
+
+/// What a resource's path is an instance of.
+fn route(info: &RequestInfo) -> String {
+    let mut route = match info.api_group.as_str() {
+        "" => format!("/api/{}", info.api_version),
+        group => format!("/apis/{group}/{}", info.api_version),
+    };
+    if !info.namespace.is_empty() {
+        route.push_str("/namespaces/{namespace}");
+    }
+    let _ = write!(route, "/{}", info.resource);
+    if !info.name.is_empty() && matches!(info.verb.as_str(), "get" | "update" | "patch" | "delete" | "create")
+    {
+        route.push_str("/{name}");
+    }
+    if !info.subresource.is_empty() {
+        let _ = write!(route, "/{}", info.subresource);
+    }
+    route
+}
+
+/// The phases of a request until its answer begins, in milliseconds.
+fn server_timing(journey: &Journey) -> HeaderValue {
+    let phases = journey.phases();
+    let mut text = String::with_capacity(128);
+    for (name, duration) in [
+        ("authn", phases.authn),
+        ("authz", phases.authz),
+        ("resolve", phases.resolve),
+        ("upstream", phases.upstream),
+        ("translate", phases.translate),
+        ("total", journey.elapsed()),
+    ] {
+        let separator = if text.is_empty() { "" } else { ", " };
+        let _ = write!(text, "{separator}{name};dur={:.3}", duration.as_secs_f64() * 1e3);
+    }
+    HeaderValue::try_from(text).expect("names and numbers are ASCII")
 }
 
 fn audit_id(headers: &HeaderMap) -> Arc<str> {
@@ -239,7 +320,12 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 /// What the access line needs to know.
 #[derive(Debug)]
 struct Seen {
-    started: Instant,
+    journey: Arc<Journey>,
+    tally: Option<Tally>,
+    /// Of one that is sampled.
+    traces: Option<Arc<Traces>>,
+    route: Option<String>,
+    timing: bool,
     method: Method,
     path: String,
     verb: String,
@@ -247,12 +333,27 @@ struct Seen {
     audit_id: Arc<str>,
     user: Option<Arc<UserInfo>>,
     code: u16,
+    is_done: bool,
+}
+
+/// Dropped before there was an answer: the client went away.
+impl Drop for Seen {
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.code = CLIENT_GONE;
+            self.done(0, Some(Reason::Connection));
+        }
+    }
 }
 
 impl Seen {
     fn new(request: &Request<Incoming>) -> Self {
         Self {
-            started: Instant::now(),
+            journey: Arc::new(Journey::new()),
+            tally: None,
+            traces: None,
+            route: None,
+            timing: request.headers().get(TIMING).is_some_and(|value| value == "true"),
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
             verb: String::new(),
@@ -260,18 +361,43 @@ impl Seen {
             audit_id: audit_id(request.headers()),
             user: None,
             code: 0,
+            is_done: false,
         }
     }
 
-    fn log(&self, cut: Option<Reason>) {
+    /// The last byte is out: the access line, and what is counted.
+    fn done(&mut self, bytes: u64, cut: Option<Reason>) {
+        self.is_done = true;
+        let latency = self.journey.elapsed();
+        let phases = self.journey.was_sent_on().then(|| self.journey.phases());
+        if let Some(tally) = &self.tally {
+            tally.done(self.code, latency, phases.as_ref());
+        }
+        if let Some(traces) = &self.traces {
+            let finished = Finished {
+                method: &self.method,
+                path: &self.path,
+                route: self.route.take(),
+                verb: &self.verb,
+                code: self.code,
+                audit_id: &self.audit_id,
+                cut: cut.is_some(),
+            };
+            traces.finish(&self.journey, &finished);
+        }
         telemetry::access(&Access {
             method: &self.method,
             path: &self.path,
             verb: &self.verb,
             code: self.code,
-            latency: self.started.elapsed(),
+            latency,
+            bytes,
+            backend: self.journey.backend(),
+            upstream: phases.map(|phases| phases.upstream),
+            retries: self.journey.retries(),
             user: self.user.as_ref().map_or("", |user| &user.username),
             audit_id: &self.audit_id,
+            trace: self.journey.trace(),
             user_agent: self.user_agent.as_ref().and_then(|agent| agent.to_str().ok()).unwrap_or_default(),
             cut,
         });
@@ -279,19 +405,21 @@ impl Seen {
 }
 
 /// The access line: at once when the whole answer is there, else when the last byte is out or the stream is cut.
-fn logged(response: Response<Body>, seen: Seen, lifecycle: &Lifecycle) -> Response<Body> {
-    if response.body().size_hint().exact().is_some() {
-        seen.log(None);
+fn logged(response: Response<Body>, mut seen: Seen, lifecycle: &Lifecycle) -> Response<Body> {
+    if let Some(length) = response.body().size_hint().exact() {
+        seen.done(length, None);
         return response;
     }
     let lifecycle = lifecycle.clone();
-    response.map(|body| Logged { body, seen, lifecycle, cut: Some(Reason::Connection) }.boxed_unsync())
+    response
+        .map(|body| Logged { body, seen, lifecycle, bytes: 0, cut: Some(Reason::Connection) }.boxed_unsync())
 }
 
 struct Logged {
     body: Body,
     seen: Seen,
     lifecycle: Lifecycle,
+    bytes: u64,
     /// What it means when the stream is dropped now.
     cut: Option<Reason>,
 }
@@ -312,7 +440,7 @@ impl http_body::Body for Logged {
                 let audit_id = &*self.seen.audit_id;
                 tracing::warn!(audit_id, error = telemetry::error_chain(error.as_ref()), "a stream was cut");
             }
-            Some(Ok(_)) => {}
+            Some(Ok(frame)) => self.bytes += frame.data_ref().map_or(0, |data| data.len() as u64),
         }
         Poll::Ready(frame)
     }
@@ -331,7 +459,7 @@ impl Drop for Logged {
         let stopping = self.lifecycle.drain().is_draining();
         // A body that knows its end is not polled for it.
         let cut = self.cut.filter(|_| !self.body.is_end_stream());
-        self.seen
-            .log(cut.map(|cut| if stopping && cut == Reason::Connection { Reason::Shutdown } else { cut }));
+        let cut = cut.map(|cut| if stopping && cut == Reason::Connection { Reason::Shutdown } else { cut });
+        self.seen.done(self.bytes, cut);
     }
 }

@@ -24,6 +24,7 @@ use crate::{
     config::{AuthorizationMode, San, Tls},
     data_dir::DataDir,
     discovery::Discovery,
+    metrics::Metrics,
     openapi::OpenApi,
     pki::{Names, Pki},
     proxy::Proxy,
@@ -53,17 +54,21 @@ async fn start(mode: AuthorizationMode, timeout: Duration, last: Option<Handler>
     let tokens = temp.path().join("tokens.csv");
     std::fs::write(&tokens, TOKENS).unwrap();
     let lifecycle = Lifecycle::new();
+    let metrics = Metrics::new();
     let router = Router {
         lifecycle: lifecycle.clone(),
         discovery: Arc::new(Discovery::default()),
         openapi: Arc::new(OpenApi::default()),
         proxy: Arc::new(Proxy::new(Lifecycle::new().drain())),
+        metrics: metrics.clone(),
     };
     let server = Server::new(Parts {
         authenticator: Arc::new(Authenticator::new(Some(tokens)).unwrap()),
         authorizer: Authorizer::new(mode),
         handler: last.unwrap_or_else(|| router.handler()),
         lifecycle: lifecycle.clone(),
+        metrics,
+        traces: None,
         request_timeout: timeout,
         serving: pki.serving(),
         client_roots: pki.client_roots().to_vec(),

@@ -10,4 +10,5 @@ mod last_known_good;
 mod process;
 mod rest;
 mod support;
+mod telemetry;
 mod tls;

@@ -16,4 +16,4 @@ pub use hostile::Hostile;
 pub use inspector::{Inspector, NO_TOKEN};
 pub use kubectl::Kubectl;
 pub use relay::Relay;
-pub use stack::{Options, Stack, Watch, machine};
+pub use stack::{Options, Stack, Watch, administrator, machine};

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures::{
     FutureExt as _,
@@ -29,11 +30,12 @@ use crate::{
     availability::{self, Availability, Confirmation, Flaw, Verdict},
     config::ServiceRules,
     last_known_good::LastKnownGood,
+    metrics::BackendSample,
     registry::{Protocol, Target},
     upstream::{
         self, Asker, Documents, DocumentsPace, DocumentsWatcher, Endpoint, EndpointError, FetchedSchema,
-        GroupVersion, KeepDocuments, KeepSchema, Options, Rejected, SchemaHandle, SchemaPace, SchemaState,
-        SchemaWatcher, TlsOptions, Wanted, documents_subject,
+        GroupVersion, KeepDocuments, KeepSchema, Options, Rejected, RetryReason, SchemaHandle, SchemaPace,
+        SchemaState, SchemaWatcher, Stats, TlsOptions, Wanted, documents_subject,
     },
 };
 
@@ -95,6 +97,8 @@ pub(super) struct Backends {
     settings: Settings,
     /// What may be on the disk.
     subjects: HashSet<String>,
+    /// For who counts them.
+    listed: Arc<ArcSwap<Vec<(String, upstream::Backend)>>>,
     /// Wakes the loop when something becomes known.
     changed: Arc<Notify>,
     tasks: JoinSet<()>,
@@ -173,12 +177,39 @@ impl Known {
 
 impl Backends {
     pub(super) fn new(settings: Settings, changed: Arc<Notify>) -> Self {
-        Self { entries: HashMap::new(), settings, subjects: HashSet::new(), changed, tasks: JoinSet::new() }
+        Self {
+            entries: HashMap::new(),
+            settings,
+            subjects: HashSet::new(),
+            listed: Arc::default(),
+            changed,
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Reads what the connections to all backends have done.
+    pub(super) fn samples(&self) -> impl Fn() -> Vec<BackendSample> + Send + Sync + use<> {
+        let listed = Arc::clone(&self.listed);
+        move || listed.load().iter().map(|(url, backend)| sample(url, backend.stats())).collect()
+    }
+
+    fn list(&self) {
+        let mut listed: Vec<(String, upstream::Backend)> = self
+            .entries
+            .iter()
+            .filter_map(|(key, entry)| match entry {
+                Entry::Running(running) => Some((key.target.url()?, running.backend.clone())),
+                Entry::Unusable { .. } => None,
+            })
+            .collect();
+        listed.sort_by(|(one, _), (other, _)| one.cmp(other));
+        self.listed.store(Arc::new(listed));
     }
 
     /// Starts what is wanted and not there; stops what is there and no longer wanted. What a new one last said of
     /// itself is known when this returns.
     pub(super) async fn keep(&mut self, wanted: HashMap<Key, Vec<GroupVersion>>) {
+        let known = self.entries.len();
         let subjects = wanted.iter().flat_map(|(key, versions)| key.subjects(versions)).collect();
         self.entries.retain(|key, entry| {
             let keep = wanted.contains_key(key);
@@ -187,7 +218,7 @@ impl Backends {
             }
             keep
         });
-        let mut missing = Vec::new();
+        let (mut missing, before) = (Vec::new(), self.entries.len());
         for (key, versions) in wanted {
             match self.entries.get(&key) {
                 Some(Entry::Running(running)) => running.want(versions),
@@ -203,6 +234,9 @@ impl Backends {
                 self.tasks.spawn(work(Arc::clone(&self.changed)));
             }
             self.entries.insert(key, entry);
+        }
+        if before < known || before < self.entries.len() {
+            self.list();
         }
         while self.tasks.try_join_next().is_some() {}
         self.forget(subjects).await;
@@ -356,6 +390,22 @@ impl Settings {
             insecure_skip_tls_verify: key.insecure,
         };
         upstream::Backend::new(endpoint, &tls, self.options.clone())
+    }
+}
+
+fn sample(url: &str, stats: &Stats) -> BackendSample {
+    BackendSample {
+        backend: url.to_owned(),
+        requests_in_flight: stats.requests_in_flight() as u64,
+        watches_in_flight: stats.watches_in_flight() as u64,
+        rejected: stats.rejected(),
+        retries: RetryReason::ALL.map(|reason| (reason.as_str(), stats.retries(reason))).to_vec(),
+        retries_over_budget: stats.over_budget(),
+        ejections: stats.ejections(),
+        dials: stats.dials(),
+        failed_dials: stats.failed_dials(),
+        addresses: stats.addresses() as u64,
+        connections: stats.connections() as u64,
     }
 }
 

@@ -13,6 +13,7 @@ use kubridge_bridge::{
 use super::backends::{Known, Learnt};
 use crate::{
     availability::{AVAILABLE, Cause, Confirmation, Documents, Observation, Remote, Verdict, conditions},
+    metrics::Confirmed,
     openapi::{Origin, Source},
     proxy::{Backend, Forward, Route, Unserved},
     registry::{Claim, Target},
@@ -123,6 +124,21 @@ impl Look {
                 Self { route, said: said(documents_known), source, observation }
             }
         }
+    }
+
+    /// When the backend last said that what discovery shows of it is true. `None`: never, or nobody is asked.
+    pub(super) fn confirmed(&self) -> Option<Confirmed> {
+        let Observation::Remote(Remote { documents: Documents::Known { confirmation, .. }, .. }) =
+            &self.observation
+        else {
+            return None;
+        };
+        Some(match confirmation {
+            Confirmation::Live => Confirmed::Now,
+            Confirmation::LastKnownGood { since, .. } | Confirmation::Expired { since, .. } => {
+                Confirmed::At(*since)
+            }
+        })
     }
 
     /// Whether clients may act on what discovery says, and until when.

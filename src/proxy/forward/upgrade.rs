@@ -49,7 +49,9 @@ impl Forward {
         headers.insert(header::UPGRADE, HeaderValue::from_static(protocol));
         strip_bearer(headers);
         let method = request.method().clone();
-        let outcome = self.backend.upgrade(request.map(drop), deadline).await;
+        caller.journey.set_backend(self.backend.endpoint());
+        let asked = self.backend.upgrade(request.map(drop), deadline);
+        let outcome = caller.journey.upstream(asked).await;
         let mut response = match outcome.map_err(|error| self.failed(&error, &method))? {
             Upgrade::Switched(response) => return self.switched(*response, protocol, client, drain.clone()),
             Upgrade::Refused(response) if response.status().as_u16() < 400 => {

@@ -29,6 +29,7 @@ struct Says {
     descriptors: Bytes,
     edition: u64,
     answer: Bytes,
+    asked: HeaderMap,
 }
 
 impl Hostile {
@@ -54,6 +55,11 @@ impl Hostile {
     /// What every call is answered with from now on.
     pub fn answer_with(&self, message: &[u8]) {
         self.says.lock().unwrap().answer = Bytes::copy_from_slice(message);
+    }
+
+    /// The metadata of the last call.
+    pub fn asked(&self) -> HeaderMap {
+        self.says.lock().unwrap().asked.clone()
     }
 
     /// Its schema from now on.
@@ -116,7 +122,7 @@ async fn serve(socket: TcpStream, says: Arc<Mutex<Says>>, reads: watch::Sender<u
     let Ok(mut connection) = h2::server::handshake(socket).await else { return };
     while let Some(Ok((request, mut respond))) = connection.accept().await {
         let message = {
-            let says = says.lock().unwrap();
+            let mut says = says.lock().unwrap();
             if request.uri().path() == "/kubridge.v1.Schema/Get" {
                 reads.send_modify(|reads| *reads += 1);
                 GetSchemaResponse {
@@ -127,6 +133,7 @@ async fn serve(socket: TcpStream, says: Arc<Mutex<Says>>, reads: watch::Sender<u
                 .encode_to_vec()
                 .into()
             } else {
+                says.asked.clone_from(request.headers());
                 says.answer.clone()
             }
         };

@@ -145,6 +145,11 @@ impl Stack {
         self.inventory = Some(inventory::Server::start(options).await.unwrap());
     }
 
+    /// What `--metrics-listen` serves, without TLS.
+    pub fn metrics_address(&self) -> SocketAddr {
+        self.kubridge.as_ref().and_then(kubridge::cli::Running::metrics_address).expect("--metrics-listen")
+    }
+
     /// Whether something is there.
     pub async fn serves(&self, path: &str) -> bool {
         self.client.get(path).await.status == 200
@@ -219,16 +224,23 @@ impl Stack {
 /// Starts the aggregator; with it its administrator's client, its URL and its CA.
 async fn serve(args: &[String], data_dir: &Path) -> (kubridge::cli::Running, Client, String, Vec<u8>) {
     let kubridge = kubridge::cli::start(args).await.unwrap();
+    let (base, ca, client) = administrator(data_dir);
+    (kubridge, client, base, ca)
+}
+
+/// Where the server of a data directory is (by its admin.kubeconfig), its CA in PEM, and a client as the administrator.
+pub fn administrator(data_dir: &Path) -> (String, Vec<u8>, Client) {
     let kubeconfig = fs::read_to_string(data_dir.join("admin.kubeconfig")).unwrap();
-    let field = |name: &str| {
+    let text = |name: &str| {
         let line = kubeconfig.lines().find_map(|l| l.trim().strip_prefix(&format!("{name}: "))).unwrap();
-        BASE64_STANDARD.decode(line.trim().trim_matches('"')).unwrap()
+        line.trim().trim_matches('"').to_owned()
     };
+    let field = |name: &str| BASE64_STANDARD.decode(text(name)).unwrap();
     let ca = field("certificate-authority-data");
     let identity = [field("client-key-data"), field("client-certificate-data")].concat();
-    let base = format!("https://127.0.0.1:{}", kubridge.address().port());
+    let base = text("server");
     let client = Client::new(&base, &ca, Some(&identity));
-    (kubridge, client, base, ca)
+    (base, ca, client)
 }
 
 /// The CA of a data directory, made as its first start makes it.
