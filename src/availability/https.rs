@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 impl Availability {
     /// Watches over an HTTPS backend. The future is the loop: to be spawned, and dropped with the backend.
     ///
-    /// `url` is the backend's as conditions name it ("https://api.wardle.svc:443"); `path` where the resource list is
+    /// `url` is the backend's as conditions name it (`https://api.wardle.svc:443`); `path` where the resource list is
     /// that is asked for ([`probe_path`]), of any APIService of the backend. `ask` sends a request, drains the answer's
     /// body and gives its status; the error is for conditions. What it sends must not count as traffic.
     pub fn https<F, A>(

@@ -57,7 +57,7 @@ impl Flaw {
 /// A backend, and what it is known to serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remote {
-    /// Where it is: "grpc://fleet:50051", "https://api.wardle.svc:443". Of the schemes grpc, grpcs and https.
+    /// Where it is: `grpc://fleet:50051`, `https://api.wardle.svc:443`. Of the schemes grpc, grpcs and https.
     pub url: String,
     /// The Service (namespace, name) where the APIService names one, not an address.
     pub service: Option<(String, String)>,

@@ -41,7 +41,7 @@ pub struct ServeArgs {
     )]
     pub descriptor_sets: Vec<String>,
 
-    /// Where a Service is that an APIService names: {name}.{namespace}.svc, {name}:PORT, or NAMESPACE/NAME[:PORT]=HOST:PORT.
+    /// Where a Service is that an APIService names: {name}.{namespace}.svc, {name}:PORT, NAMESPACE/NAME=HOST:PORT or NAMESPACE/NAME:PORT=HOST:PORT.
     /// Repeatable: the first that resolves is used [default: {name}.{namespace}.svc, then {name}].
     #[arg(
         long = "service-resolution",
