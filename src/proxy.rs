@@ -82,9 +82,9 @@ impl Proxy {
         self.routes.load().forward(info).is_some()
     }
 
-    /// Whether there is anybody to pass on to what is nobody's here.
-    pub fn has_delegate(&self) -> bool {
-        self.routes.load().delegate().is_some()
+    /// Whether there is a delegate of which discovery has nothing yet.
+    pub fn awaits_delegate(&self) -> bool {
+        self.routes.load().awaits_delegate()
     }
 
     /// Passes on what is nobody's here.

@@ -267,7 +267,7 @@ impl Aggregation {
         }
         self.described = described;
         if let Some(delegate) = &self.delegate {
-            routes.set_delegate(delegate.route());
+            routes.set_delegate(delegate.route(), delegate.is_known());
             let until = self.add_delegated(delegate, now, &mut claimed, &mut documented, claims);
             stale_at = [stale_at, until].into_iter().flatten().min();
         }

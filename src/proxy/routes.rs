@@ -16,6 +16,7 @@ use crate::lifecycle::Drain;
 pub struct Routes {
     groups: HashMap<String, HashMap<String, Entry>>,
     delegate: Option<Forward>,
+    awaits_delegate: bool,
 }
 
 #[derive(Debug)]
@@ -61,9 +62,15 @@ impl Routes {
         self.groups.entry(group.to_owned()).or_default().insert(version.to_owned(), entry);
     }
 
-    /// What nobody claims goes to a delegate.
-    pub fn set_delegate(&mut self, delegate: Forward) {
+    /// What nobody claims goes to a delegate. `is_known`: discovery has what it serves.
+    pub fn set_delegate(&mut self, delegate: Forward, is_known: bool) {
         self.delegate = Some(delegate);
+        self.awaits_delegate = !is_known;
+    }
+
+    /// Whether only the delegate itself can say what it serves.
+    pub fn awaits_delegate(&self) -> bool {
+        self.awaits_delegate
     }
 
     /// Who gets what nobody claims.

@@ -175,15 +175,22 @@ impl DocumentsWatcher {
     }
 
     /// Takes up what was last good, before the backend is asked: it may be down.
-    pub async fn restore(self) -> Self {
+    pub async fn restore(mut self) -> Self {
         if let Some(keep) = self.keep.clone() {
             let wanted = self.wanted.clone();
             let restored = tokio::task::spawn_blocking(move || match wanted {
-                Wanted::Claimed(claims) => disk::read(&keep, &claims.borrow()),
-                Wanted::All => disk::read(&keep, &disk::index(&keep)),
+                Wanted::Claimed(claims) => {
+                    Documents { versions: disk::read(&keep, &claims.borrow()), ..Documents::default() }
+                }
+                Wanted::All => {
+                    let whole = disk::read_whole(&keep);
+                    let versions = disk::read(&keep, &whole.versions);
+                    Documents { versions, v2: whole.v2, priorities: Arc::new(whole.priorities), asked: false }
+                }
             });
-            if let Ok(versions) = restored.await {
-                self.state.send_replace(Arc::new(Documents { versions, ..Documents::default() }));
+            if let Ok(documents) = restored.await {
+                self.seen.restore(&documents);
+                self.state.send_replace(Arc::new(documents));
             }
         }
         self

@@ -2,6 +2,7 @@
 
 mod certificates;
 mod client;
+mod controlplane;
 pub mod extension;
 mod hostile;
 pub mod https;
@@ -12,6 +13,7 @@ mod stack;
 
 pub use certificates::Ca;
 pub use client::Client;
+pub use controlplane::{ControlPlane, Server, core_api};
 pub use hostile::Hostile;
 pub use inspector::{Inspector, NO_TOKEN};
 pub use kubectl::Kubectl;

@@ -21,6 +21,7 @@ use crate::{
     config::{self, DelegateIdentity, Kubeconfig, Token},
     last_known_good::LastKnownGood,
     proxy,
+    registry::Protocol,
     upstream::{
         Asker, Backend, Documents, DocumentsPace, DocumentsWatcher, Endpoint, GroupVersion, KeepDocuments,
         Options, TlsOptions, VersionDocuments, Wanted,
@@ -76,6 +77,11 @@ impl Delegate {
         self.route.clone()
     }
 
+    /// Whether anything is known of what it serves.
+    pub(super) fn is_known(&self) -> bool {
+        !self.documents.borrow().versions.is_empty()
+    }
+
     /// What is known of it, as it changes.
     pub(super) fn documents(&self) -> watch::Receiver<Arc<Documents>> {
         self.documents.clone()
@@ -120,11 +126,8 @@ fn connect(
     front_proxy: Arc<dyn ResolvesClientCert>,
 ) -> anyhow::Result<(Backend, String)> {
     let Kubeconfig { host, port, .. } = kubeconfig;
-    let url = if host.contains(':') {
-        format!("https://[{host}]:{port}")
-    } else {
-        format!("https://{host}:{port}")
-    };
+    let endpoint = Endpoint::new(Protocol::Https, host, *port)?;
+    let url = endpoint.to_string();
     let own = kubeconfig.client_certificate.as_ref();
     let identity = match identity {
         DelegateIdentity::FrontProxy => Some(front_proxy),
@@ -136,7 +139,7 @@ fn connect(
         identity,
         insecure_skip_tls_verify: kubeconfig.insecure_skip_tls_verify,
     };
-    Ok((Backend::new(Endpoint::parse(&url)?, &tls, Options::default())?, url))
+    Ok((Backend::new(endpoint, &tls, Options::default())?, url))
 }
 
 /// The kubeconfig's certificate, for every connection.

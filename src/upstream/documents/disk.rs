@@ -7,10 +7,10 @@ use kubridge_bridge::{
     openapi_doc::{V2Document, V3Document},
 };
 
-use super::{GroupVersion, KeepDocuments, OpenApiState, VersionDocuments, documents_subject};
+use super::{GroupVersion, KeepDocuments, OpenApiState, Priorities, VersionDocuments, documents_subject};
 use crate::last_known_good::{Entry, Kept};
 
-/// Of the entry that lists a delegate's group-versions: one a line, group and version apart by a slash.
+/// Of a delegate's entry: its group-versions, one a line, `GROUP/VERSION` and, where they are known, both priorities.
 const INDEX: &str = "index";
 const DISCOVERY: &str = "discovery";
 const OPENAPI_V3: &str = "openapi-v3";
@@ -28,21 +28,48 @@ pub(super) fn read(
     entries.collect()
 }
 
-/// Which group-versions of a delegate are kept. Blocks.
-pub(super) fn index(keep: &KeepDocuments) -> Vec<GroupVersion> {
-    let kept = keep.store.read(&keep.backend);
-    let lines = kept.as_ref().and_then(|kept| std::str::from_utf8(kept.entry.parts.get(INDEX)?).ok());
-    let versions = lines.unwrap_or_default().lines().filter_map(|line| line.split_once('/'));
-    versions.map(|(group, version)| (group.to_owned(), version.to_owned())).collect()
+/// What is kept of a delegate as a whole: the ranks of its group-versions, and its OpenAPI v2 document.
+#[derive(Debug, Default)]
+pub(super) struct Whole {
+    pub(super) versions: Vec<GroupVersion>,
+    pub(super) priorities: Priorities,
+    pub(super) v2: Option<Arc<V2Document>>,
 }
 
-/// Lists which group-versions of a delegate are kept, and removes all others. Blocks.
-pub(super) fn write_index<'a>(
+/// What is kept of a delegate as a whole. Blocks.
+pub(super) fn read_whole(keep: &KeepDocuments) -> Whole {
+    let mut whole = Whole::default();
+    let Some(kept) = keep.store.read(&keep.backend) else { return whole };
+    let part = |name: &str| kept.entry.parts.get(name);
+    whole.v2 = part(OPENAPI_V2).and_then(|bytes| V2Document::from_bytes(bytes).ok()).map(Arc::new);
+    let lines = part(INDEX).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default();
+    for line in lines.lines() {
+        let mut words = line.split(' ');
+        let Some((group, version)) = words.next().and_then(|word| word.split_once('/')) else { continue };
+        let version = (group.to_owned(), version.to_owned());
+        let mut number = || words.next().and_then(|word| word.parse().ok());
+        if let Some(ranks) = number().zip(number()) {
+            whole.priorities.insert(version.clone(), ranks);
+        }
+        whole.versions.push(version);
+    }
+    whole
+}
+
+/// Keeps what a delegate is as a whole, and removes all group-versions that it no longer has. Blocks.
+pub(super) fn write_whole<'a>(
     keep: &KeepDocuments,
     versions: impl Iterator<Item = &'a GroupVersion> + Clone,
+    priorities: &Priorities,
+    v2: Option<&V2Document>,
 ) {
-    let lines: String = versions.clone().map(|(group, version)| format!("{group}/{version}\n")).collect();
-    let entry = Entry { parts: [(INDEX.to_owned(), lines.into_bytes())].into() };
+    let line = |version: &GroupVersion| match priorities.get(version) {
+        Some((group, own)) => format!("{}/{} {group} {own}\n", version.0, version.1),
+        None => format!("{}/{}\n", version.0, version.1),
+    };
+    let lines: String = versions.clone().map(line).collect();
+    let mut entry = Entry { parts: [(INDEX.to_owned(), lines.into_bytes())].into() };
+    entry.parts.extend(v2.map(|document| (OPENAPI_V2.to_owned(), document.to_bytes())));
     if let Err(error) = keep.store.write(&keep.backend, &entry) {
         tracing::error!(backend = %keep.backend, %error, "documents are not kept for a restart");
     }

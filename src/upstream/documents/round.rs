@@ -44,6 +44,14 @@ pub(super) struct Seen {
     v2: SeenV2,
 }
 
+impl Seen {
+    /// What is known from the disk stays until the backend says otherwise.
+    pub(super) fn restore(&mut self, documents: &Documents) {
+        self.priorities = Arc::clone(&documents.priorities);
+        self.v2.whole.clone_from(&documents.v2);
+    }
+}
+
 /// What was made of `/openapi/v2`.
 #[derive(Debug, Default)]
 struct SeenV2 {
@@ -188,6 +196,9 @@ impl DocumentsWatcher {
     async fn rank(&mut self) {
         const PATH: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
         let Ok(answer) = self.client.get(As::Aggregator, PATH, JSON, "").await else { return };
+        if answer.status != StatusCode::OK {
+            return;
+        }
         let Ok(list) = serde_json::from_slice::<ApiServices>(&answer.body) else { return };
         let ranks = list.items.into_iter().map(|service| {
             let Spec { group, version, group_priority_minimum, version_priority } = service.spec;
@@ -378,6 +389,7 @@ impl DocumentsWatcher {
         let before = Arc::clone(&self.state.borrow());
         if let Some(keep) = self.keep.clone() {
             let (before, after) = (Arc::clone(&before), versions.clone());
+            let (priorities, v2) = (Arc::clone(&self.seen.priorities), self.seen.v2.whole.clone());
             let all = matches!(self.wanted, Wanted::All);
             let confirm = self.seen.confirmed.is_none_or(|at| at.elapsed() >= CONFIRM_INTERVAL);
             if confirm {
@@ -393,8 +405,11 @@ impl DocumentsWatcher {
                         keep.store.confirm(&documents_subject(&keep.backend, version), SystemTime::now());
                     }
                 }
-                if all && !before.versions.keys().eq(after.keys()) {
-                    disk::write_index(&keep, after.keys());
+                let whole = before.versions.keys().eq(after.keys())
+                    && before.priorities == priorities
+                    && same(before.v2.as_ref(), v2.as_ref());
+                if all && !whole {
+                    disk::write_whole(&keep, after.keys(), &priorities, v2.as_deref());
                 }
             })
             .await;

@@ -1,5 +1,7 @@
 //! An HTTP client that holds every exchange against the rules that all answers keep.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
@@ -54,6 +56,21 @@ pub struct Client {
 impl Client {
     /// `identity`: certificate and key in PEM; none: anonymous.
     pub fn new(base: &str, ca_pem: &[u8], identity: Option<&[u8]>) -> Self {
+        Self::build(base, ca_pem, identity, |builder| builder)
+    }
+
+    /// Speaks to the server at an address by a name that DNS does not know.
+    pub fn by_name(name: &str, at: SocketAddr, ca_pem: &[u8], identity: Option<&[u8]>) -> Self {
+        let base = format!("https://{name}:{}", at.port());
+        Self::build(&base, ca_pem, identity, |builder| builder.resolve(name, at))
+    }
+
+    fn build(
+        base: &str,
+        ca_pem: &[u8],
+        identity: Option<&[u8]>,
+        with: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+    ) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = reqwest::Client::builder()
             .tls_certs_only([reqwest::Certificate::from_pem(ca_pem).unwrap()])
@@ -62,7 +79,7 @@ impl Client {
         if let Some(identity) = identity {
             builder = builder.identity(reqwest::Identity::from_pem(identity).unwrap());
         }
-        Self { http: builder.build().unwrap(), base: base.to_owned(), headers: HeaderMap::new() }
+        Self { http: with(builder).build().unwrap(), base: base.to_owned(), headers: HeaderMap::new() }
     }
 
     /// The same, with a header on every request.

@@ -1,0 +1,5 @@
+//! What needs a control plane of its own, made by tests/controlplane.
+
+mod delegate;
+mod flunders;
+mod plane;
