@@ -40,7 +40,8 @@ fn references(value: &Value, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(map) => {
             found.extend(map.get("$ref").and_then(Value::as_str).map(str::to_owned));
-            map.values().for_each(|value| references(value, found));
+            let parts = map.iter().filter(|(key, _)| !key.starts_with("x-"));
+            parts.for_each(|(_, value)| references(value, found));
         }
         Value::Array(list) => list.iter().for_each(|value| references(value, found)),
         _ => {}

@@ -153,7 +153,7 @@ impl<'a> Lint<'a> {
     fn references(&mut self, value: &'a Value, named: bool) {
         match value {
             Value::Object(map) => {
-                if !named && let Some(Value::String(reference)) = map.get("$ref") {
+                if let Some(Value::String(reference)) = map.get("$ref") {
                     self.reference(reference);
                 }
                 for (name, value, named) in super::refs::children(map, named) {

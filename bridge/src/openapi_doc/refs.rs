@@ -1,7 +1,7 @@
 //! The references of a document, and what is reached by them.
 //!
-//! A reference is a `$ref` with a text where the document has keywords; a property that is called `$ref` is none, and
-//! neither is one in a default, an example, an enum or an extension.
+//! A reference is a `$ref` with a text; a property that is called `$ref` has a schema and is none, and neither is one in
+//! a default, an example, an enum or an extension.
 
 use std::collections::BTreeSet;
 
@@ -75,7 +75,7 @@ pub(super) fn children(
 fn walk<'a>(value: &'a Value, named: bool, found: &mut BTreeSet<&'a str>) {
     match value {
         Value::Object(map) => {
-            if !named && let Some(Value::String(reference)) = map.get("$ref") {
+            if let Some(Value::String(reference)) = map.get("$ref") {
                 found.insert(reference);
             }
             children(map, named).for_each(|(_, value, named)| walk(value, named, found));
@@ -88,7 +88,7 @@ fn walk<'a>(value: &'a Value, named: bool, found: &mut BTreeSet<&'a str>) {
 fn walk_mut(value: &mut Value, named: bool, write: &mut dyn FnMut(&mut String)) {
     match value {
         Value::Object(map) => {
-            if !named && let Some(Value::String(reference)) = map.get_mut("$ref") {
+            if let Some(Value::String(reference)) = map.get_mut("$ref") {
                 write(reference);
             }
             for (key, value) in map.iter_mut().filter(|(key, _)| named || !is_data(key)) {
