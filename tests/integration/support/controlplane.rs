@@ -7,6 +7,7 @@ use std::{
     path::PathBuf,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::OnceLock,
+    time::Duration,
 };
 
 use serde::Deserialize;
@@ -28,10 +29,22 @@ pub struct Server {
 }
 
 impl Server {
-    /// Sends a signal, such as `STOP`.
+    /// Sends a signal, such as `STOP`. A process has stopped when this returns.
     pub fn signal(&self, signal: &str) {
         let script = format!("kill -{signal} {}", self.pid);
         assert!(Command::new("bash").args(["-c", &script]).status().unwrap().success(), "{script}");
+        // Each thread stops by itself: on a busy machine one goes on answering for a while.
+        while signal == "STOP" && !self.is_stopped() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid)).unwrap();
+        threads.flatten().all(|thread| {
+            let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('T'))
+        })
     }
 
     /// Whether the process is there. One that has ended and that nobody has waited for is not.
