@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::SocketAddr,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -33,33 +34,50 @@ pub struct Figures {
 /// A connection of the administrator.
 pub type Client = SendRequest<Full<Bytes>>;
 
-/// A client connection of the administrator.
+/// A client connection of the administrator of a kubeconfig, which has all certificates in it.
 pub async fn connect(kubeconfig: &Path, port: u16) -> anyhow::Result<Client> {
     let text = fs::read_to_string(kubeconfig)?;
     let pem = |name: &str| {
         let line = text.lines().find_map(|l| l.trim().strip_prefix(&format!("{name}: "))).unwrap_or_default();
         BASE64_STANDARD.decode(line.trim().trim_matches('"')).unwrap_or_default()
     };
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem("certificate-authority-data")) {
-        roots.add(certificate?)?;
+    let identity = Identity {
+        ca: pem("certificate-authority-data"),
+        certificate: pem("client-certificate-data"),
+        key: pem("client-key-data"),
+    };
+    identity.connect(([127, 0, 0, 1], port).into(), "localhost").await
+}
+
+/// Who connects, and whom he believes: PEM.
+pub struct Identity {
+    pub ca: Vec<u8>,
+    pub certificate: Vec<u8>,
+    pub key: Vec<u8>,
+}
+
+impl Identity {
+    /// A connection to the server that has `name` in its certificate.
+    pub async fn connect(&self, address: SocketAddr, name: &'static str) -> anyhow::Result<Client> {
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(&self.ca) {
+            roots.add(certificate?)?;
+        }
+        let chain = CertificateDer::pem_slice_iter(&self.certificate).collect::<Result<Vec<_>, _>>()?;
+        let key = PrivateKeyDer::from_pem_slice(&self.key)?;
+        let mut tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, key)?;
+        tls.alpn_protocols = vec![b"h2".to_vec()];
+        let socket = TcpStream::connect(address).await?;
+        socket.set_nodelay(true)?;
+        let stream = TlsConnector::from(Arc::new(tls)).connect(ServerName::try_from(name)?, socket).await?;
+        let (sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(sender)
     }
-    let chain =
-        CertificateDer::pem_slice_iter(&pem("client-certificate-data")).collect::<Result<Vec<_>, _>>()?;
-    let key = PrivateKeyDer::from_pem_slice(&pem("client-key-data"))?;
-    let mut tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain, key)?;
-    tls.alpn_protocols = vec![b"h2".to_vec()];
-    let socket = TcpStream::connect(("127.0.0.1", port)).await?;
-    socket.set_nodelay(true)?;
-    let stream =
-        TlsConnector::from(Arc::new(tls)).connect(ServerName::try_from("localhost")?, socket).await?;
-    let (sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    Ok(sender)
 }
 
 /// Gets `path` over and over for `time`; `pid` is the server whose CPU time is taken.
