@@ -79,8 +79,7 @@ impl Dns {
 /// Looks the candidates up, each at port 50051, until the test ends.
 fn look_up(dns: &Dns, candidates: &[&str]) -> (watch::Receiver<Known>, Arc<Notify>) {
     let rules = candidates.iter().map(|host| format!("b/a={host}:50051").parse().unwrap()).collect();
-    let endpoint =
-        Endpoint::service(Protocol::Grpc, "b", "a", 50051, &ServiceRules::new(rules)).unwrap();
+    let endpoint = Endpoint::service(Protocol::Grpc, "b", "a", 50051, &ServiceRules::new(rules)).unwrap();
     assert_eq!(endpoint.candidates().len(), candidates.len());
     let again = Arc::new(Notify::new());
     let addresses = Addresses::new(&endpoint, dns.lookup(), PATIENCE, Arc::clone(&again));

@@ -190,7 +190,11 @@ fn drained_addresses_finish_and_go() {
     balancer.set(&[at(2), at(4)]);
     let known = |balancer: &Balancer| balancer.entries.iter().map(|e| e.address).collect::<Vec<_>>();
     assert_eq!(known(&balancer), [at(1), at(2), at(4)], "what is idle goes at once");
-    assert_eq!(shares(&mut balancer, now), HashMap::from([(at(4), 10_000)]), "no new calls; ejected stays so");
+    assert_eq!(
+        shares(&mut balancer, now),
+        HashMap::from([(at(4), 10_000)]),
+        "no new calls; ejected stays so"
+    );
     balancer.end(at(1));
     assert_eq!(known(&balancer), [at(1), at(2), at(4)]);
     balancer.end(at(1));
