@@ -6,6 +6,7 @@ mod backends;
 mod controlplane;
 mod faults;
 mod https;
+mod idle_watch;
 mod inflight;
 mod kubectl;
 mod last_known_good;
