@@ -137,7 +137,7 @@ async fn the_budget_is_a_fifth_of_the_requests_and_ten_more() {
 async fn nothing_is_tried_again_after_the_deadline() {
     let backend = several(&[idle().await, idle().await], options());
     stand(&backend, 2).await;
-    let deadline = Instant::now() + Duration::from_millis(20);
+    let deadline = Instant::now() + Duration::from_millis(200);
     let mut attempts = backend.attempts(Class::Read, Kind::Request, Some(deadline)).unwrap();
     let visited = attempts.first().await.unwrap().visited();
     tokio::time::sleep_until(deadline).await;
@@ -175,7 +175,7 @@ async fn who_has_waited_long_gets_what_stands_and_waits_no_longer() {
     wait().await;
     let begun = Instant::now();
     assert!(attempts_.next(visited, failed).await.is_none());
-    assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

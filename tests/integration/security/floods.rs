@@ -3,14 +3,18 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::time::timeout;
+
 use crate::support::{
     Ca, Frames, Stack, block,
-    extension::{ECHO, Extension, Speaks, json, soon},
+    extension::{ECHO, Extension, Speaks, json},
     frames::{END_HEADERS, END_STREAM, HEADERS, RST_STREAM, frame, get},
     https::{bench, stack},
 };
 
 const CANCEL: [u8; 4] = 8_u32.to_be_bytes();
+/// For a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How many streams are opened at most.
 const STREAMS: usize = 10_000;
 
@@ -74,11 +78,12 @@ async fn rapid_resets_end_the_connection_and_nobody_else_notices() {
             slowest
         };
         let flood = flood(&stack, at_once, waits);
-        let (opened, slowest) = soon(Box::pin(async { tokio::join!(flood, good) })).await;
+        let (opened, slowest) =
+            timeout(PATIENCE, Box::pin(async { tokio::join!(flood, good) })).await.unwrap();
         assert!(opened < STREAMS, "{at_once} at once: the connection goes on");
         let calls = backend.seen().iter().filter(|seen| seen.target.ends_with("/slow")).count();
         assert!(calls < 1000, "{at_once} at once: {calls} calls reached the backend");
-        assert!(slowest < Duration::from_secs(3), "{at_once} at once: others waited for {slowest:?}");
+        assert!(slowest < Duration::from_secs(5), "{at_once} at once: others waited for {slowest:?}");
         backend.forget();
     }
     // Whoever comes back behaves.

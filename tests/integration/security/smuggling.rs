@@ -1,5 +1,9 @@
 //! Requests whose end two servers may see in two places: either one well-formed request reaches the backend, or none.
 
+use std::time::Duration;
+
+use tokio::time::timeout;
+
 use crate::support::{
     Ca, Frames, Outcome, Recorder, Stack, block,
     extension::{ECHO, Extension, Speaks, soon},
@@ -79,22 +83,25 @@ fn outer(method: &str) -> String {
     )
 }
 
-/// Writes bytes over HTTP/1.1, and reads what is said to them until the other side ends the connection, or says nothing
-/// more: it waits for more bytes then.
-async fn say(stack: &Stack, bytes: &[u8]) -> String {
+/// Writes bytes over HTTP/1.1, and reads so many good answers to them; then until the other side ends the connection, or
+/// says nothing more: it waits for more bytes then.
+async fn say(stack: &Stack, bytes: &[u8], answers: usize) -> String {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let mut wire = Wire::http1(stack).await;
     // It may have answered and gone before all is written.
     let _ = wire.stream.write_all(bytes).await;
     let _ = wire.stream.flush().await;
-    let mut heard = Vec::new();
-    let quiet = std::time::Duration::from_millis(250);
-    while let Ok(Ok(read)) = tokio::time::timeout(quiet, wire.stream.read_buf(&mut heard)).await {
+    let mut heard = String::new();
+    for _ in 0..answers {
+        heard += &wire.until("HTTP/1.1 200 OK\r\n").await;
+    }
+    let quiet = Duration::from_millis(150);
+    while let Ok(Ok(read)) = timeout(quiet, wire.stream.read_buf(&mut wire.read)).await {
         if read == 0 {
             break;
         }
     }
-    String::from_utf8_lossy(&heard).into_owned()
+    heard + &String::from_utf8_lossy(&wire.read)
 }
 
 /// Malformed: none arrives, and the answer, if there is one, is 400 or another refusal.
@@ -150,7 +157,7 @@ async fn over_http1_what_is_malformed_does_not_arrive() {
     ];
     for (what, request) in &requests {
         for stack in backends.stacks() {
-            let heard = say(stack, request.as_bytes()).await;
+            let heard = say(stack, request.as_bytes(), 0).await;
             assert!(heard.is_empty() || heard.starts_with("HTTP/1.1 4"), "{what}: {heard}");
             assert!(heard.matches("HTTP/1.1 ").count() <= 1, "{what}: {heard}");
         }
@@ -205,7 +212,7 @@ async fn over_http1_what_is_strange_arrives_as_one_request() {
     ];
     for (what, request) in &requests {
         for stack in backends.stacks() {
-            let heard = say(stack, request.as_bytes()).await;
+            let heard = say(stack, request.as_bytes(), 1).await;
             let answers = heard.replace("HTTP/1.1 100 Continue\r\n\r\n", "");
             assert!(answers.starts_with("HTTP/1.1 200 "), "{what}: {heard}");
             // Whoever is behind it is asked who they are.
@@ -232,7 +239,7 @@ async fn over_http1_a_broken_body_is_no_whole_request() {
     ];
     for (what, request) in &requests {
         for stack in backends.stacks() {
-            let heard = say(stack, request.as_bytes()).await;
+            let heard = say(stack, request.as_bytes(), 0).await;
             assert!(!heard.starts_with("HTTP/1.1 2"), "{what}: {heard}");
         }
         let whole = backends.http1.1.take().into_iter().filter(|recorded| recorded.whole).count();
@@ -393,7 +400,7 @@ async fn two_requests_in_one_piece_are_two() {
         })
         .await;
         let twice = format!("{}\r\n", outer("GET")).repeat(2);
-        assert_eq!(say(stack, twice.as_bytes()).await.matches("HTTP/1.1 200 ").count(), 2);
+        assert_eq!(say(stack, twice.as_bytes(), 2).await.matches("HTTP/1.1 200 ").count(), 2);
     }
     assert_eq!(backends.http1.1.take().len(), 4);
     assert_eq!(backends.http2.1.seen().len(), 4);
