@@ -26,7 +26,7 @@ use crate::{
 };
 
 pub use backend::{Backend, Connector};
-pub use forward::{Forward, Identity};
+pub use forward::{Forward, Identity, has_unknown_coding, wants_upgrade};
 pub use reply::warning_header;
 pub use routes::{Route, Routes, Unserved};
 pub use world::World;
@@ -173,7 +173,7 @@ impl Proxy {
 /// # Errors
 /// 400 for a request that asks for one.
 pub fn refuse_upgrade<B>(request: &Request<B>) -> Result<(), ApiError> {
-    if !forward::wants_upgrade(request.headers(), request.version()) {
+    if !wants_upgrade(request.headers(), request.version()) {
         return Ok(());
     }
     let protocol = request.headers().get(http::header::UPGRADE).and_then(|value| value.to_str().ok());

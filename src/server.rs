@@ -7,6 +7,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::net::TcpListener;
 
 mod admin;
+mod conduct;
 mod health;
 mod listener;
 mod respond;

@@ -21,9 +21,10 @@ use crate::{
 
 mod answer;
 mod headers;
+mod path;
 mod upgrade;
 
-pub(super) use headers::wants_upgrade;
+pub use headers::{has_unknown_coding, wants_upgrade};
 
 /// When a client may try again.
 const SOON: std::time::Duration = std::time::Duration::from_secs(1);
@@ -85,6 +86,7 @@ impl Forward {
         if matches!(*request.method(), Method::TRACE | Method::CONNECT) {
             return Err(ApiError::method_not_allowed());
         }
+        path::refuse_ambiguity(info)?;
         let deadline = request.extensions().get::<Deadline>().map(|deadline| deadline.0);
         if wants_upgrade(request.headers(), request.version()) {
             return self.upgrade(request, caller, drain, deadline).await;
@@ -142,6 +144,11 @@ impl Forward {
         {
             let message = "the backend attempted to redirect this request, which is not permitted";
             let log = format!("{}: {} to {:?}", self.who, head.status, head.headers[header::LOCATION]);
+            return Err(ApiError::bad_gateway(message).with_log(log));
+        }
+        if headers::has_unknown_coding(&head.headers) {
+            let message = "the backend's answer has a transfer coding that is not read here";
+            let log = format!("{}: {:?}", self.who, head.headers[header::TRANSFER_ENCODING]);
             return Err(ApiError::bad_gateway(message).with_log(log));
         }
         let length = match body.size_hint().exact() {

@@ -1,12 +1,18 @@
 //! Connections: accepted, shaken hands with, served, and ended in order.
 
-use std::{convert::Infallible, io, pin::pin, sync::Arc, time::Duration};
-
-use hyper::service::service_fn;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
+use std::{
+    convert::Infallible,
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
 };
+
+use hyper::{
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::{
     io::AsyncWriteExt as _,
@@ -16,7 +22,10 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::steps::{Peer, Steps};
+use super::{
+    conduct::Conduct,
+    steps::{MAX_HEADERS, Peer, Steps},
+};
 use crate::{
     authn::CertificateUser,
     lifecycle::{Drain, Lifecycle},
@@ -24,9 +33,10 @@ use crate::{
 };
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// For the head of an HTTP/1.1 request, and for the pause before it.
+/// For the first request, for the head of any over HTTP/1.1, and there for the pause before it.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(90);
-/// What hyper reads of a head. More than the steps allow, so that they can answer with a Status.
+/// What hyper reads of a head. More than the steps allow, so that they can answer with a Status; beyond it hyper answers
+/// 431 without one.
 const HEAD_LIMIT: usize = 256 << 10;
 const MAX_STREAMS: u32 = 250;
 /// Streams that a client opened and reset before we looked at them; beyond it the connection is closed.
@@ -39,7 +49,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Accepts and serves connections.
 pub(super) struct Listener {
     acceptor: TlsAcceptor,
-    http: auto::Builder<TokioExecutor>,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
     steps: Arc<Steps>,
     lifecycle: Lifecycle,
 }
@@ -52,16 +63,21 @@ impl std::fmt::Debug for Listener {
 
 impl Listener {
     pub(super) fn new(tls: Arc<ServerConfig>, steps: Arc<Steps>, lifecycle: Lifecycle) -> Self {
-        let mut http = auto::Builder::new(TokioExecutor::new());
-        http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_LIMIT);
-        http.http2()
+        let mut http1 = http1::Builder::new();
+        http1
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(HEAD_LIMIT)
+            .max_headers(MAX_HEADERS);
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
             .max_header_list_size(u32::try_from(HEAD_LIMIT).unwrap_or(u32::MAX))
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT);
-        Self { acceptor: tls.into(), http, steps, lifecycle }
+        Self { acceptor: tls.into(), http1, http2, steps, lifecycle }
     }
 
     /// Until the drain has begun and every connection has ended, or was cut by an abort.
@@ -138,26 +154,60 @@ impl Listener {
             .and_then(|chain| chain.first())
             .and_then(CertificateUser::new)
             .map(Arc::new);
+        // ALPN has decided; what begins otherwise is not looked at.
+        let is_http2 = session.alpn_protocol() == Some(b"h2");
+        let conduct = Arc::new(Conduct::default());
         let service = service_fn(|request| {
             let (steps, certificate) = (self.steps.clone(), certificate.clone());
+            let conduct = Arc::clone(&conduct);
             async move {
+                let begun = conduct.begin();
                 let peer = Peer { certificate: certificate.as_deref(), address };
-                Ok::<_, Infallible>(steps.answer(request, peer).await)
+                let answer = steps.answer(request, peer).await;
+                begun.answered();
+                Ok::<_, Infallible>(answer)
             }
         });
-        let http = self.http.clone();
-        // ALPN has decided: waiting for a preface would let a silent client wait forever.
-        let http = if session.alpn_protocol() == Some(b"h2") { http.http2_only() } else { http.http1_only() };
-        let mut connection = pin!(http.serve_connection_with_upgrades(TokioIo::new(stream), service));
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = drain.draining() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+        let io = TokioIo::new(stream);
+        let served = async {
+            if is_http2 {
+                let connection = self.http2.serve_connection(io, service);
+                serve(connection, drain, |connection| connection.graceful_shutdown()).await
+            } else {
+                let connection = self.http1.serve_connection(io, service).with_upgrades();
+                serve(connection, drain, |connection| connection.graceful_shutdown()).await
             }
         };
-        if let Err(error) = ended {
-            tracing::debug!(reason = %Reason::Connection, error = error_chain(error.as_ref()), "a connection broke");
+        tokio::select! {
+            ended = served => if let Err(error) = ended {
+                tracing::debug!(reason = %Reason::Connection, error = error_chain(&error), "a connection broke");
+            },
+            () = conduct.no_request(HEAD_TIMEOUT) => {
+                tracing::debug!(reason = %Reason::Connection, "a connection without a request was cut");
+            }
+            () = conduct.too_many() => {
+                let client = address.map(tracing::field::display);
+                tracing::warn!(
+                    reason = %Reason::Connection, client,
+                    "a client takes back most requests as soon as it has made them: its connection was cut"
+                );
+            }
+        }
+    }
+}
+
+/// Until the connection has ended; when the drain begins it is to `stop`: finish, and take no new requests.
+async fn serve<C: Future<Output = hyper::Result<()>>>(
+    connection: C,
+    drain: &Drain,
+    stop: impl FnOnce(Pin<&mut C>),
+) -> hyper::Result<()> {
+    let mut connection = pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = drain.draining() => {
+            stop(connection.as_mut());
+            connection.await
         }
     }
 }

@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -26,7 +26,7 @@ use crate::{
     body::{self, Body, BodyError},
     lifecycle::{Deadline, Lifecycle},
     metrics::{Asked, Metrics, Tally},
-    proxy::Caller,
+    proxy::{Caller, has_unknown_coding, wants_upgrade},
     telemetry::{self, Access, Finished, Journey, Reason, Traces},
 };
 
@@ -39,8 +39,11 @@ const AUDIT_ID_LIMIT: usize = 64;
 /// The status of a request whose client went away before it was answered: in the log and in metrics, as other servers
 /// have it. Nobody gets it.
 const CLIENT_GONE: u16 = 499;
-/// All names and values of a request's head.
+/// All names and values of a request's head, and what each pair costs beside its length (RFC 9113, 6.5.2).
 const HEAD_LIMIT: usize = 64 << 10;
+const PAIR_COST: usize = 32;
+/// So many headers are over the limit, however short they are.
+pub(super) const MAX_HEADERS: usize = HEAD_LIMIT / PAIR_COST;
 
 type Answer = Result<Response<Body>, ApiError>;
 type Function = dyn Fn(Request<Incoming>, RequestInfo, Caller) -> BoxFuture<'static, Answer> + Send + Sync;
@@ -90,17 +93,23 @@ impl Steps {
     /// Answers any request, whatever happens.
     pub(super) async fn answer(&self, request: Request<Incoming>, peer: Peer<'_>) -> Response<Body> {
         let mut seen = Seen::new(&request);
+        let asks_for_upgrade = wants_upgrade(request.headers(), request.version());
         let style = Style::of(request.uri().query().unwrap_or_default(), request.headers());
         let passed = AssertUnwindSafe(self.pass(request, peer, &mut seen)).catch_unwind().await;
         seen.journey.answered();
         let answer = passed.unwrap_or_else(|panic| Err(ApiError::internal(panic_text(panic.as_ref()))));
         let mut response = answer.unwrap_or_else(|error| error_response(&error, &seen.audit_id, style));
+        let is_switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let headers = response.headers_mut();
         // Exactly one, whatever came from below.
         if let Ok(id) = HeaderValue::from_str(&seen.audit_id) {
             headers.insert(AUDIT_ID, id);
         }
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
+        if asks_for_upgrade && !is_switched {
+            // What it sends behind it is in another protocol, and no request of anybody's.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         if seen.timing && seen.journey.was_allowed() {
             headers.insert(SERVER_TIMING, server_timing(&seen.journey));
         }
@@ -116,6 +125,7 @@ impl Steps {
 
     async fn pass(&self, mut request: Request<Incoming>, peer: Peer<'_>, seen: &mut Seen) -> Answer {
         limit_head(request.headers())?;
+        refuse_ambiguity(&request)?;
         let user = self.authenticate(request.headers(), peer.certificate)?;
         seen.journey.authenticated();
         seen.user = Some(user.clone());
@@ -221,11 +231,28 @@ fn without_body(response: Response<Body>) -> Response<Body> {
 }
 
 fn limit_head(headers: &HeaderMap) -> Result<(), ApiError> {
-    let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    let pairs = headers.iter();
+    let size: usize = pairs.map(|(name, value)| name.as_str().len() + value.len() + PAIR_COST).sum();
     if size > HEAD_LIMIT {
         return Err(ApiError::header_too_large(format!(
-            "the request's headers have {size} bytes, at most {HEAD_LIMIT} are read: send fewer or shorter ones"
+            "the request's headers have {size} bytes, {PAIR_COST} for each one included; at most {HEAD_LIMIT} are \
+             read: send fewer or shorter ones"
         )));
+    }
+    Ok(())
+}
+
+/// What others may read otherwise than we do is not read at all (RFC 9112, 3.2 and 6.1). hyper has refused what frames
+/// the body in two ways.
+fn refuse_ambiguity<B>(request: &Request<B>) -> Result<(), ApiError> {
+    let headers = request.headers();
+    let hosts = headers.get_all(header::HOST).iter().count();
+    if hosts > 1 || hosts == 0 && request.version() == Version::HTTP_11 {
+        return Err(ApiError::bad_request(format!("the request has {hosts} Host headers: send one")));
+    }
+    if has_unknown_coding(headers) {
+        let message = "the request's Transfer-Encoding is not chunked alone: no other coding is read here";
+        return Err(ApiError::bad_request(message));
     }
     Ok(())
 }

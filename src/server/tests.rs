@@ -388,6 +388,59 @@ async fn an_http_request_without_tls_is_told_so() {
     assert!(String::from_utf8_lossy(&text).contains("HTTP request to an HTTPS server"));
 }
 
+#[tokio::test]
+async fn who_makes_no_request_is_cut_and_who_speaks_otherwise_than_agreed_is_not_heard() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let server = real().await;
+    let connect = async |alpn: &[u8]| {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(server.pki.client_roots()[0].clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider);
+        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = vec![alpn.to_vec()];
+        let tcp = tokio::net::TcpStream::connect(server.address).await.unwrap();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        connector.connect("127.0.0.1".try_into().unwrap(), tcp).await.unwrap()
+    };
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".as_slice();
+    for (alpn, says) in [
+        (b"h2".as_slice(), b"".as_slice()),
+        (b"h2", &preface[..20]),
+        (b"h2", preface),
+        (b"http/1.1", b""),
+        (b"http/1.1", b"GET /li"),
+    ] {
+        let mut silent = connect(alpn).await;
+        silent.write_all(says).await.unwrap();
+        silent.flush().await.unwrap();
+        // The server has its first look at it.
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(91)).await;
+        tokio::time::resume();
+        let mut heard = Vec::new();
+        // Cut, not ended in order: TLS may say so with an error.
+        let _ = tokio::time::timeout(Duration::from_secs(20), silent.read_to_end(&mut heard))
+            .await
+            .unwrap_or_else(|_| panic!("{says:?} is still listened to"));
+    }
+    for (alpn, says) in
+        [(b"http/1.1".as_slice(), preface), (b"h2", b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")]
+    {
+        let mut other = connect(alpn).await;
+        other.write_all(says).await.unwrap();
+        let mut heard = Vec::new();
+        let _ = tokio::time::timeout(Duration::from_secs(20), other.read_to_end(&mut heard)).await.unwrap();
+        assert!(!heard.windows(15).any(|part| part == b"HTTP/1.1 200 OK"), "{heard:?}");
+        let settings = heard.len() > 9 && heard[3] == 4;
+        assert!(!settings || alpn == b"h2", "{heard:?}");
+    }
+}
+
 /// A last step that tells when it has a request and waits for a word before it answers.
 fn gated() -> (Handler, mpsc::Receiver<oneshot::Sender<()>>) {
     let (sender, receiver) = mpsc::channel(1);

@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod attempts;
 mod calls;
+mod documents;
 mod liveness;
 mod pool;
 mod ran;
 mod raw;
 mod schema;
+mod several;
 mod support;
 mod tls;

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
-use kubridge_bridge::{proto::UserInfo, status::ApiError};
+use kubridge_bridge::{identity, proto::UserInfo, status::ApiError};
 
 use super::Identity;
 
@@ -56,6 +56,15 @@ const HOP_BY_HOP: [HeaderName; 11] = [
     HeaderName::from_static("proxy-authentication-info"),
 ];
 
+/// What some servers take for another method or path than the one that was authorized.
+const OVERRIDES: [HeaderName; 5] = [
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-method-override"),
+    HeaderName::from_static("x-original-url"),
+    HeaderName::from_static("x-rewrite-url"),
+];
+
 /// CORS is between a browser and us (as kube-aggregator).
 const CORS: [HeaderName; 4] = [
     header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
@@ -89,6 +98,9 @@ pub(super) fn request(
     let trailers = accepts_trailers(headers);
     strip_hop_by_hop(headers);
     for name in [header::HOST, header::EXPECT, header::CONTENT_LENGTH, header::AUTHORIZATION] {
+        headers.remove(name);
+    }
+    for name in &OVERRIDES {
         headers.remove(name);
     }
     strip_identity(headers);
@@ -161,8 +173,14 @@ pub(super) fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iter
     values.flat_map(|value| value.split(',')).map(str::trim).filter(|token| !token.is_empty())
 }
 
+/// Whether a body is coded otherwise than chunked, which hyper has undone.
+pub fn has_unknown_coding(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    !codings.all(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"))
+}
+
 /// Whether a request asks for another protocol. HTTP/2 has no such thing.
-pub(in super::super) fn wants_upgrade(headers: &HeaderMap, version: Version) -> bool {
+pub fn wants_upgrade(headers: &HeaderMap, version: Version) -> bool {
     version == Version::HTTP_11
         && headers.contains_key(header::UPGRADE)
         && tokens(headers, &header::CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade"))
@@ -178,12 +196,11 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// What the client says of itself. Servers that know headers as variables take `_` for `-`.
+/// What the client says of itself, to gRPC servers too. Servers that know headers as variables take `_` for `-`.
 fn strip_identity(headers: &mut HeaderMap) {
-    let said = |name: &HeaderName| {
-        let name = name.as_str();
-        starts_with(name, "x-remote-") || starts_with(name, "impersonate-")
-    };
+    let user = identity::USER;
+    let ours = ["x-remote-", "impersonate-", user.as_str()];
+    let said = |name: &HeaderName| ours.into_iter().any(|prefix| starts_with(name.as_str(), prefix));
     let said: Vec<HeaderName> = headers.keys().filter(|name| said(name)).cloned().collect();
     for name in said {
         headers.remove(name);
@@ -345,6 +362,10 @@ mod tests {
             ("x_remote_group", "system:masters"),
             ("x-remote-extra-scopes", "all"),
             ("x-remote_uid", "0"),
+            ("kubridge-user-bin", "CgRyb290"),
+            ("kubridge_user_bin", "CgRyb290"),
+            ("x-http-method-override", "DELETE"),
+            ("x-original-url", "/apis/g/v/secrets"),
             ("impersonate-user", "root"),
             ("audit-id", "theirs"),
             ("connection", "X-Remote-User, x-remote-group, audit-id, x-forwarded-for, keep-alive"),

@@ -1,7 +1,7 @@
 //! Requests that ask for another protocol: WebSocket or SPDY, as kubectl exec, attach and port-forward do.
 //!
 //! The client gets its 101 only after the backend's; until then nothing that it sends is passed on. Any other answer
-//! is passed on as one, and ends the client's connection: what it sent in hope reaches nobody.
+//! ends the client's connection (the server's steps see to it): what it sent in hope reaches nobody.
 
 use std::time::Duration;
 
@@ -52,17 +52,15 @@ impl Forward {
         caller.journey.set_backend(self.backend.endpoint());
         let asked = self.backend.upgrade(request.map(drop), deadline);
         let outcome = caller.journey.upstream(asked).await;
-        let mut response = match outcome.map_err(|error| self.failed(&error, &method))? {
-            Upgrade::Switched(response) => return self.switched(*response, protocol, client, drain.clone()),
+        match outcome.map_err(|error| self.failed(&error, &method))? {
+            Upgrade::Switched(response) => self.switched(*response, protocol, client, drain.clone()),
             Upgrade::Refused(response) if response.status().as_u16() < 400 => {
                 let message = format!("invalid upgrade response: status code {}", response.status().as_u16());
-                return Err(ApiError::service_unavailable(message)
-                    .with_log(format!("{}: it did not switch protocols", self.who)));
+                let log = format!("{}: it did not switch protocols", self.who);
+                Err(ApiError::service_unavailable(message).with_log(log))
             }
-            Upgrade::Refused(response) => self.answer(*response, &method, None, None)?,
-        };
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        Ok(response)
+            Upgrade::Refused(response) => self.answer(*response, &method, None, None),
+        }
     }
 
     /// The client's 101; behind it bytes are copied until one side ends.
@@ -74,8 +72,8 @@ impl Forward {
         drain: Drain,
     ) -> Result<Response<Body>, ApiError> {
         let (mut head, backend) = response.into_parts();
-        let switched_to = headers::tokens(&head.headers, &header::UPGRADE).next().unwrap_or_default();
-        if !switched_to.eq_ignore_ascii_case(protocol) {
+        let switched_to: Vec<&str> = headers::tokens(&head.headers, &header::UPGRADE).collect();
+        if !matches!(switched_to[..], [only] if only.eq_ignore_ascii_case(protocol)) {
             let log = format!("{}: it switched to {switched_to:?}, not to {protocol}", self.who);
             return Err(ApiError::bad_gateway("the backend switched to a protocol that was not asked for")
                 .with_log(log));

@@ -173,3 +173,79 @@ impl Address {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::connection::FailureReason;
+
+    fn error() -> DialError {
+        DialError { reason: FailureReason::Refused, message: "refused".into() }
+    }
+
+    fn failed(times: u32) -> Address {
+        let mut address = Address::default();
+        for attempt in 0..times {
+            address.begin(attempt.into(), Instant::now());
+            address.failed(attempt.into(), error(), Instant::now());
+        }
+        address
+    }
+
+    #[test]
+    fn each_failure_doubles_the_pause_up_to_a_limit() {
+        let options = Options::default();
+        let longest = options.backoff_max;
+        let pause = |failures, random| failed(failures).pause(&options, longest, random).as_millis();
+        assert_eq!(pause(0, 1.0), 0, "who has not failed is not made to wait");
+        assert_eq!([1, 2, 3, 6].map(|n| pause(n, 1.0)), [100, 200, 400, 3200]);
+        assert_eq!([7, 8, 100, u32::from(u16::MAX)].map(|n| pause(n, 1.0)), [5000; 4]);
+        assert_eq!([1, 7].map(|n| pause(n, 0.0)), [50, 2500], "at least half of it");
+        assert_eq!(failed(9).pause(&options, options.backoff_asked, 1.0), options.backoff_asked);
+    }
+
+    #[test]
+    fn attempts_run_side_by_side_only_when_the_last_one_hangs() {
+        let (options, begun) = (Options::default(), Instant::now());
+        let mut address = Address::default();
+        assert!(address.may_attempt(begun, &options) && address.may_grow(0, begun, &options));
+        let mut now = begun;
+        for attempt in 0..MAX_ATTEMPTS {
+            assert!(address.may_attempt(now, &options), "{attempt} run already");
+            address.begin(attempt as u64, now);
+            assert!(!address.may_attempt(now, &options) && !address.may_grow(1, now, &options));
+            now += options.backoff_asked;
+        }
+        assert!(!address.may_attempt(now, &options), "{MAX_ATTEMPTS} are enough");
+        address.failed(0, error(), now);
+        assert!(address.may_attempt(now, &options) && address.attempts() == MAX_ATTEMPTS - 1);
+        assert!(address.has_failed_since(now) && !address.has_failed_since(now + options.fresh));
+        assert_eq!(address.error().map(|error| error.reason), Some(FailureReason::Refused));
+    }
+
+    #[test]
+    fn there_are_so_many_connections_and_none_is_added_while_it_rests() {
+        let (options, now) = (Options::default(), Instant::now());
+        let mut address = Address::default();
+        assert!(address.may_grow(options.max_connections - 1, now, &options));
+        assert!(!address.may_grow(options.max_connections, now, &options));
+        address.rest_until(now + options.backoff_min);
+        assert!(!address.may_grow(0, now, &options) && !address.is_rested(now));
+        let later = now + options.backoff_min;
+        assert!(address.may_grow(0, later, &options) && address.is_rested(later));
+    }
+
+    #[test]
+    fn the_earliest_plan_counts_and_only_once() {
+        let now = Instant::now();
+        let at = |millis| now + Duration::from_millis(millis);
+        let mut address = Address::default();
+        assert!(address.plan(at(200), now));
+        assert!(!address.plan(at(300), now), "it will be sooner");
+        assert!(address.plan(at(100), now));
+        assert!(!address.is_due(at(200)), "it is no longer planned");
+        assert!(address.is_due(at(100)) && !address.is_due(at(100)));
+        // A plan whose time has passed is none.
+        assert!(address.plan(at(100), now) && address.plan(at(500), at(101)));
+    }
+}

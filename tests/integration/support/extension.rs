@@ -32,6 +32,9 @@ use super::Ca;
 /// The group and version that the tests' servers serve.
 pub const ECHO: &str = "/apis/echo.example.com/v1";
 
+/// What they say of it.
+pub const RESOURCES: &str = r#"{"kind":"APIResourceList","apiVersion":"v1","groupVersion":"echo.example.com/v1","resources":[{"name":"echoes","singularName":"echo","namespaced":false,"kind":"Echo","verbs":["get","list","watch","create"]}]}"#;
+
 pub type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 type Handler = dyn Fn(Request<Incoming>) -> BoxFuture<'static, Response<Body>> + Send + Sync;
 
@@ -150,6 +153,11 @@ impl Extension {
         seen.remove(0)
     }
 
+    /// Forgets what has come.
+    pub fn forget(&self) {
+        self.seen.lock().unwrap().clear();
+    }
+
     /// Ends all connections.
     pub fn cut(&self) {
         let _ = self.cut.send(());
@@ -218,7 +226,7 @@ async fn serve(stream: TlsStream<TcpStream>, seen: Arc<Mutex<Vec<Seen>>>, handle
         async move {
             let uri = request.uri();
             let answer = match uri.path() {
-                ECHO => own_answer(),
+                ECHO => json(RESOURCES),
                 path if path == "/apis" || path == "/api" || path.starts_with("/openapi") => {
                     Response::builder().status(404).body(empty()).unwrap()
                 }
@@ -242,12 +250,6 @@ async fn serve(stream: TlsStream<TcpStream>, seen: Arc<Mutex<Vec<Seen>>>, handle
     });
     let builder = auto::Builder::new(TokioExecutor::new());
     let _ends_as_it_may = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
-}
-
-fn own_answer() -> Response<Body> {
-    json(
-        r#"{"kind":"APIResourceList","apiVersion":"v1","groupVersion":"echo.example.com/v1","resources":[{"name":"echoes","singularName":"echo","namespaced":false,"kind":"Echo","verbs":["get","list","watch","create"]}]}"#,
-    )
 }
 
 /// 200 with a JSON body.

@@ -21,7 +21,7 @@ use super::{
 };
 
 /// The users of the tests: who is in no group of note, but may do everything here.
-const TOKENS: &str = "bench-token,bench,uid-bench,\"devs\"\n";
+pub const TOKENS: &str = "bench-token,bench,uid-bench,\"devs\"\n";
 
 /// The APIService of the tests' group.
 pub fn api_service(ca: Option<&str>) -> Value {
@@ -129,5 +129,12 @@ impl Wire {
     /// The head of an answer.
     pub async fn head(&mut self) -> String {
         self.until("\r\n\r\n").await
+    }
+
+    /// Whatever else comes until the end of the connection.
+    pub async fn rest(&mut self) -> String {
+        // A connection that is cut says so with an error.
+        while matches!(soon(self.stream.read_buf(&mut self.read)).await, Ok(read) if read > 0) {}
+        String::from_utf8_lossy(&self.read.split()).into_owned()
     }
 }
