@@ -30,6 +30,7 @@ use super::{
     stats::Stats,
     tls::Tls,
 };
+use crate::config::Places;
 
 mod address;
 
@@ -288,9 +289,10 @@ impl Pool {
             return;
         }
         self.state.send_replace(ConnectionState::Connecting);
-        if let Some(address) = self.endpoint.candidates().first().and_then(literal) {
+        let literals = |places: &Places| places.iter().map(literal).collect::<Option<Vec<_>>>();
+        if let Some(addresses) = self.endpoint.candidates().first().and_then(literals) {
             // Known at once, and for ever.
-            return self.set_addresses(inner, &[address]);
+            return self.set_addresses(inner, &addresses);
         }
         let looking = Addresses::new(
             &self.endpoint,
