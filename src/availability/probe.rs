@@ -108,6 +108,8 @@ async fn run(senses: Senses, settings: Settings, publish: watch::Sender<Verdict>
                 Ok(()) => {
                     let event = link(&state.borrow_and_update());
                     if let Some(event) = event {
+                        // What failed before belongs to what was before.
+                        feed_traffic(&mut tracker, &traffic);
                         tracker.feed(Instant::now(), event);
                     }
                 }
