@@ -18,7 +18,7 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::address::Address;
+use self::{address::Address, returns::Returns};
 use super::{
     addresses::{self, Addresses, Known, Lookup},
     balance::{Balancer, Outcome},
@@ -33,6 +33,7 @@ use super::{
 use crate::config::Places;
 
 mod address;
+mod returns;
 
 /// Somebody asks for the backend for so long after the last request.
 const ASKED: Duration = Duration::from_secs(5);
@@ -74,8 +75,6 @@ pub(super) struct Pool {
     /// Somebody wants the addresses looked up.
     look_again: Arc<Notify>,
     state: watch::Sender<ConnectionState>,
-    /// Counts how often the backend was reachable again after it was not.
-    returns: watch::Sender<u64>,
     ids: AtomicU64,
     cancel: CancellationToken,
     _cancelled_on_drop: DropGuard,
@@ -90,6 +89,7 @@ struct Inner {
     unknown: Option<(Instant, DialError)>,
     asked_at: Option<Instant>,
     was_ready: bool,
+    returns: Returns,
 }
 
 /// A place where a call has been: not again, while there are others.
@@ -135,6 +135,7 @@ impl Pool {
             unknown: None,
             asked_at: None,
             was_ready: false,
+            returns: Returns::default(),
         };
         Arc::new(Self {
             endpoint,
@@ -146,7 +147,6 @@ impl Pool {
             changed: Notify::new(),
             look_again: Arc::new(Notify::new()),
             state: watch::Sender::new(ConnectionState::Idle),
-            returns: watch::Sender::new(0),
             ids: AtomicU64::new(0),
             _cancelled_on_drop: cancel.clone().drop_guard(),
             cancel,
@@ -169,8 +169,9 @@ impl Pool {
         self.state.subscribe()
     }
 
+    /// Counts how often the backend was there again after it was not.
     pub(super) fn returns(&self) -> watch::Receiver<u64> {
-        self.returns.subscribe()
+        self.lock().returns.subscribe()
     }
 
     /// A place for a call: at none of `avoid` while there are others, on none of their connections in any case.
@@ -465,8 +466,18 @@ impl Pool {
         }
     }
 
+    fn return_later(self: &Arc<Self>, at: Instant) {
+        let weak = Arc::downgrade(self);
+        tokio::spawn(async move {
+            sleep_until(at).await;
+            if let Some(pool) = weak.upgrade() {
+                pool.lock().returns.later(Instant::now());
+            }
+        });
+    }
+
     /// Says what has become of the backend as a whole.
-    fn tell(&self, inner: &mut Inner) {
+    fn tell(self: &Arc<Self>, inner: &mut Inner) {
         let connections = inner.addresses.values().map(|address| address.others(none)).sum();
         self.stats.connections.store(connections, Ordering::Relaxed);
         let known_bad = match inner.addresses.is_empty() {
@@ -474,17 +485,19 @@ impl Pool {
             false => inner.addresses.values().all(|address| address.error().is_some()),
         };
         if connections > 0 {
-            let mut returned = false;
-            self.state.send_if_modified(|state| {
-                let before = std::mem::replace(state, ConnectionState::Ready);
-                let was_failed = matches!(before, ConnectionState::Failed { .. });
-                returned = was_failed || inner.was_ready && before != ConnectionState::Ready;
-                before != ConnectionState::Ready
-            });
-            inner.was_ready = true;
-            if returned {
-                self.returns.send_modify(|count| *count += 1);
+            let stands = *self.state.borrow() == ConnectionState::Ready;
+            let before = (!stands).then(|| self.state.send_replace(ConnectionState::Ready));
+            let now = Instant::now();
+            match before {
+                Some(ConnectionState::Failed { .. }) => inner.returns.after_outage(now),
+                Some(_) if inner.was_ready => {
+                    if let Some(at) = inner.returns.at_once(now) {
+                        self.return_later(at);
+                    }
+                }
+                Some(_) | None => {}
             }
+            inner.was_ready = true;
         } else if known_bad {
             self.failed(&inner.worst(&self.endpoint));
         } else {
