@@ -171,15 +171,26 @@ impl Backend {
         sent: &AtomicBool,
     ) -> Result<Response<Forwarded>, ForwardError> {
         let mut attempts = self.attempts(head.class(), kind, deadline)?;
+        let silence = self.options().silence;
         let mut place = attempts.first().await?;
+        let mut earlier = None;
         loop {
             let Some(attempt) = body.attempt(place.connection().pulse()) else {
                 let message = format!("{}: the request's body cannot be sent again", self.endpoint());
                 return Err(ForwardError::new(Ran::Unknown, TransportKind::Broken, message));
             };
-            let visited = place.visited();
+            let (visited, connection) = (place.visited(), Arc::clone(place.connection()));
             sent.store(true, Ordering::Relaxed);
-            let outcome = attempt_once(place, head, attempt).await;
+            let outcome = tokio::select! {
+                biased;
+                outcome = attempt_once(place, head, attempt) => Some(outcome),
+                () = attempts.late() => None,
+            };
+            let outcome = match (outcome, earlier) {
+                (Some(outcome), _) => outcome,
+                (None, Some(earlier)) => return earlier,
+                (None, None) => unreachable!("only a retry has to be quick"),
+            };
             let failure = match &outcome {
                 Ok(response) if is_unavailable(response.status()) => Failure::Unavailable,
                 Ok(_) => return outcome,
@@ -195,11 +206,11 @@ impl Backend {
             if !body.can_be_sent_again() {
                 return outcome;
             }
-            match attempts.next(visited, failure).await {
+            match attempts.next(visited, failure.on(&connection, silence)).await {
                 None => return outcome,
                 Some(next) => {
                     tracing::debug!(path = head.path.path(), ?failure, "the request is tried again");
-                    place = next;
+                    (place, earlier) = (next, Some(outcome));
                 }
             }
         }

@@ -437,6 +437,24 @@ impl Pool {
         self.changed.notify_waiters();
     }
 
+    /// A call on this connection has failed after it was silent since then. Whoever is silent on one connection is so on
+    /// all: what waits there must not be waited for, too.
+    fn silent(self: &Arc<Self>, at: SocketAddr, since: Instant) {
+        let now = Instant::now();
+        let mut inner = self.lock();
+        let Some(address) = inner.addresses.get_mut(&at) else { return };
+        if !address.suspect(since) {
+            return;
+        }
+        tracing::debug!(backend = %self.endpoint, address = %at, "silent: its other connections are given up");
+        if address.connections().is_empty() && address.attempts() == 0 {
+            self.plan(at, address, now, now);
+        }
+        self.tell(&mut inner);
+        drop(inner);
+        self.changed.notify_waiters();
+    }
+
     /// The address is tried again without a call, so that its return is noticed.
     fn plan(self: &Arc<Self>, at: SocketAddr, address: &mut Address, when: Instant, now: Instant) {
         if !address.plan(when, now) {
@@ -601,8 +619,14 @@ impl InFlight {
     /// What became of the call, for the calls to come.
     pub(super) fn record(&self, outcome: Outcome) {
         let Some(pool) = self.pool.upgrade() else { return };
-        if outcome == Outcome::Failed && !self.connection.is_news() {
-            return;
+        if outcome == Outcome::Failed {
+            // Before another try is made.
+            if let Some(since) = self.connection.silent_since(pool.options.silence) {
+                pool.silent(self.address, since);
+            }
+            if !self.connection.is_news() {
+                return;
+            }
         }
         if pool.lock().balancer.record(self.address, outcome, Instant::now()) {
             pool.stats.ejections.fetch_add(1, Ordering::Relaxed);
