@@ -258,7 +258,12 @@ impl Caller for BackendCaller {
 
     async fn stream(&self, call: Call) -> Result<Answer, CallError> {
         let sent = AtomicBool::new(false);
-        self.report(self.within_deadline(&sent, self.start(&call, &sent)).await)
+        let outcome = self.within_deadline(&sent, self.start(&call, &sent)).await;
+        match (outcome, &self.traffic, self.deadline) {
+            // Whether it is an answer, its end tells. A watch has none.
+            (Ok(answer), Some(traffic), Some(_)) => Ok(answer.reporting_to(Arc::clone(traffic))),
+            (outcome, ..) => self.report(outcome),
+        }
     }
 }
 

@@ -184,6 +184,42 @@ async fn a_read_on_a_silent_address_is_answered_by_another_or_fails_in_time() {
 }
 
 #[tokio::test]
+async fn a_stream_tells_at_its_end_how_it_went() {
+    let read = Arc::new(tokio::sync::Notify::new());
+    let go_on = Arc::clone(&read);
+    let address = serve(h2::server::Builder::new(), move |mut exchange: Exchange| {
+        let go_on = Arc::clone(&go_on);
+        async move {
+            let mut stream = exchange.respond.send_response(grpc_headers(), false).unwrap();
+            send(&mut stream, framed(b"one")).await;
+            let body = exchange.body().await;
+            go_on.notified().await;
+            match &body[5..] {
+                b"whole" => stream.send_trailers(status(0)).unwrap(),
+                b"broken" => stream.send_reset(h2::Reason::INTERNAL_ERROR),
+                _ => std::future::pending().await,
+            }
+        }
+    })
+    .await;
+    let backend = backend(address, options());
+    let traffic = backend.traffic();
+    let caller = backend.caller(HeaderMap::new(), Some(Instant::now() + Duration::from_secs(60)));
+    for (message, failures) in [(b"whole".as_slice(), 0), (b"broken", 1), (b"dropped", 0)] {
+        let mut answer = caller.stream(call(message)).await.unwrap();
+        assert_eq!(answer.next().await.unwrap().unwrap(), "one");
+        assert!(!traffic.take().answered, "it is not over");
+        read.notify_one();
+        if message != b"dropped" {
+            let _end = answer.next().await;
+        }
+        drop(answer);
+        let results = traffic.take();
+        assert_eq!((results.failures, results.answered), (failures, failures == 0));
+    }
+}
+
+#[tokio::test]
 async fn a_backend_that_talks_is_not_asked() {
     let checks = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&checks);
