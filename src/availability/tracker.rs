@@ -16,6 +16,9 @@ pub struct Settings {
     pub failures: usize,
     /// ... among so many last results, the last one too, make a backend unavailable.
     pub of: usize,
+    /// Requests that fail within so long of one another, with none answered between, are one failure: all those of a
+    /// connection that breaks fail with it.
+    pub together: Duration,
     /// So long an available backend may be without a connection: a restart is no outage.
     pub reconnect: Duration,
     /// A backend without traffic is probed so long after the last result.
@@ -39,6 +42,7 @@ impl Default for Settings {
         Self {
             failures: 2,
             of: 3,
+            together: Duration::from_millis(100),
             reconnect: Duration::from_secs(1),
             idle: Duration::from_secs(30),
             recheck: Duration::from_secs(1),
@@ -208,7 +212,11 @@ impl Tracker {
             Event::ConnectFailed { reason, message } => {
                 let since = match self.link {
                     Link::Down { since, .. } => since,
-                    Link::None | Link::Up { .. } => now,
+                    Link::None | Link::Up { .. } => {
+                        // However soon it is back: who does so again and again is flapping.
+                        self.lose(now);
+                        now
+                    }
                 };
                 self.link = Link::Down { since, reason, message };
                 self.bad_word(now);
@@ -299,7 +307,11 @@ impl Tracker {
             self.failure = Some((cause, message));
         }
         self.bad_word(now);
-        self.result(now, true);
+        let together =
+            self.last_result.is_some_and(|last| now.saturating_duration_since(last) < self.settings.together);
+        if cause == Cause::Probe || !self.last_failed() || !together {
+            self.result(now, true);
+        }
     }
 
     fn bad_word(&mut self, now: Instant) {
@@ -321,11 +333,9 @@ impl Tracker {
 
     fn judge(&mut self, now: Instant) {
         let fault = self.fault(now);
-        if fault.is_some() && matches!(self.verdict, Verdict::Available { .. }) {
-            self.losses.push_back(now);
-            if self.losses.len() > self.settings.flips {
-                self.losses.pop_front();
-            }
+        let down = matches!(self.link, Link::Down { .. });
+        if fault.is_some() && !down {
+            self.lose(now);
         }
         self.verdict = match fault {
             // It comes and goes: what is the matter at the moment is not news each time.
@@ -333,6 +343,7 @@ impl Tracker {
             Some((cause, message)) => self.unavailable(now, cause, message),
             None => match &self.verdict {
                 Verdict::Unavailable { .. } if self.is_flapping(now) => self.flapping(now),
+                Verdict::Available { .. } if down && self.is_flapping(now) => self.flapping(now),
                 // Success is not what the lack of a fault is: something must have answered.
                 Verdict::Unavailable { .. } | Verdict::Unknown if self.successes > 0 => {
                     Verdict::Available { since: now }
@@ -355,6 +366,16 @@ impl Tracker {
         }
         let failures = self.results.iter().filter(|failed| **failed).count();
         (self.last_failed() && failures >= self.settings.failures).then(|| self.failure.clone()).flatten()
+    }
+
+    /// It was there, and is not.
+    fn lose(&mut self, now: Instant) {
+        if matches!(self.verdict, Verdict::Available { .. }) {
+            self.losses.push_back(now);
+            if self.losses.len() > self.settings.flips {
+                self.losses.pop_front();
+            }
+        }
     }
 
     fn flapping(&self, now: Instant) -> Verdict {
