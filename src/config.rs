@@ -8,7 +8,7 @@ mod service_rules;
 
 pub use kubeconfig::{Kubeconfig, KubeconfigError, Token};
 pub use parse::{AdvertiseUrl, BackendUrl, ParseFault, San, listen_address, parse_duration};
-pub use service_rules::{ServiceRule, ServiceRules};
+pub use service_rules::{Places, ServiceRule, ServiceRules};
 
 use crate::telemetry::{LogFormat, TraceSettings};
 

@@ -108,6 +108,8 @@ async fn run(senses: Senses, settings: Settings, publish: watch::Sender<Verdict>
                 Ok(()) => {
                     let event = link(&state.borrow_and_update());
                     if let Some(event) = event {
+                        // What failed before belongs to what was before.
+                        feed_traffic(&mut tracker, &traffic);
                         tracker.feed(Instant::now(), event);
                     }
                 }
@@ -162,9 +164,13 @@ fn link(state: &ConnectionState) -> Option<Event> {
 fn feed_traffic(tracker: &mut Tracker, traffic: &Traffic) {
     let results = traffic.take();
     let now = Instant::now();
+    // More than the tracker remembers change nothing.
+    let remembered = tracker.settings().of;
     if let Some(error) = results.error {
-        // More than the tracker remembers change nothing.
-        for _ in 0..results.failures.min(tracker.settings().of) {
+        for _ in 0..usize::try_from(results.before).map_or(remembered, |before| before.min(remembered)) {
+            tracker.feed(now, Event::Traffic(Outcome::Ok));
+        }
+        for _ in 0..results.failures.min(remembered) {
             tracker.feed(now, Event::Traffic(Outcome::Failed(Arc::clone(&error))));
         }
     }

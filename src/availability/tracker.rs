@@ -16,6 +16,9 @@ pub struct Settings {
     pub failures: usize,
     /// ... among so many last results, the last one too, make a backend unavailable.
     pub of: usize,
+    /// Requests that fail within so long of one another, with none answered between, are one failure: all those of a
+    /// connection that breaks fail with it.
+    pub together: Duration,
     /// So long an available backend may be without a connection: a restart is no outage.
     pub reconnect: Duration,
     /// A backend without traffic is probed so long after the last result.
@@ -39,6 +42,7 @@ impl Default for Settings {
         Self {
             failures: 2,
             of: 3,
+            together: Duration::from_millis(100),
             reconnect: Duration::from_secs(1),
             idle: Duration::from_secs(30),
             recheck: Duration::from_secs(1),
@@ -140,6 +144,7 @@ pub struct Tracker {
     /// Successes since the last bad word, and when the first of them was.
     successes: u32,
     successes_since: Instant,
+    last_success: Option<Instant>,
     /// The last times that it was lost, newest last.
     losses: VecDeque<Instant>,
     verdict: Verdict,
@@ -180,6 +185,7 @@ impl Tracker {
             last_bad: None,
             successes: 0,
             successes_since: now,
+            last_success: None,
             losses: VecDeque::with_capacity(settings.flips + 1),
             verdict: Verdict::Unknown,
         }
@@ -196,15 +202,21 @@ impl Tracker {
             Event::Connected => {
                 if !matches!(self.link, Link::Up { .. }) {
                     self.link = Link::Up { since: now };
-                    // What failed for want of a connection may be tried.
+                    // What failed for want of a connection may be tried, and tells nothing of this one.
                     self.last_bad = None;
+                    self.results.clear();
+                    self.last_result = None;
                 }
             }
             Event::Unconnected => self.link = Link::None,
             Event::ConnectFailed { reason, message } => {
                 let since = match self.link {
                     Link::Down { since, .. } => since,
-                    Link::None | Link::Up { .. } => now,
+                    Link::None | Link::Up { .. } => {
+                        // However soon it is back: who does so again and again is flapping.
+                        self.lose(now);
+                        now
+                    }
                 };
                 self.link = Link::Down { since, reason, message };
                 self.bad_word(now);
@@ -242,7 +254,7 @@ impl Tracker {
 
     /// When the verdict changes by time alone.
     pub fn verdict_at(&self) -> Option<Instant> {
-        [self.confirm_at(), self.settle_at()].into_iter().flatten().min()
+        [self.confirm_at(), self.settle_at(), self.absent_at()].into_iter().flatten().min()
     }
 
     /// When the backend is to be probed: only where neither traffic nor the backend itself tells how it is.
@@ -282,6 +294,7 @@ impl Tracker {
             self.successes_since = now;
         }
         self.successes = self.successes.saturating_add(1);
+        self.last_success = Some(now);
         self.last_bad = None;
         self.result(now, false);
     }
@@ -294,7 +307,11 @@ impl Tracker {
             self.failure = Some((cause, message));
         }
         self.bad_word(now);
-        self.result(now, true);
+        let together =
+            self.last_result.is_some_and(|last| now.saturating_duration_since(last) < self.settings.together);
+        if cause == Cause::Probe || !self.last_failed() || !together {
+            self.result(now, true);
+        }
     }
 
     fn bad_word(&mut self, now: Instant) {
@@ -315,17 +332,18 @@ impl Tracker {
     }
 
     fn judge(&mut self, now: Instant) {
-        let verdict = match self.fault(now) {
+        let fault = self.fault(now);
+        let down = matches!(self.link, Link::Down { .. });
+        if fault.is_some() && !down {
+            self.lose(now);
+        }
+        self.verdict = match fault {
+            // It comes and goes: what is the matter at the moment is not news each time.
+            Some(_) if self.is_flapping(now) && self.was_there_since(now) => self.flapping(now),
             Some((cause, message)) => self.unavailable(now, cause, message),
             None => match &self.verdict {
-                Verdict::Unavailable { since, .. } if self.is_flapping(now) => {
-                    let Settings { flips, flap_window, settle_successes, settle, .. } = self.settings;
-                    let message = format!(
-                        "it was lost {flips} times within {flap_window:?}; it is called available again when it has \
-                         answered {settle_successes} times over {settle:?} without a failure"
-                    );
-                    Verdict::Unavailable { cause: Cause::Flapping, message: message.into(), since: *since }
-                }
+                Verdict::Unavailable { .. } if self.is_flapping(now) => self.flapping(now),
+                Verdict::Available { .. } if down && self.is_flapping(now) => self.flapping(now),
                 // Success is not what the lack of a fault is: something must have answered.
                 Verdict::Unavailable { .. } | Verdict::Unknown if self.successes > 0 => {
                     Verdict::Available { since: now }
@@ -333,13 +351,6 @@ impl Tracker {
                 same => same.clone(),
             },
         };
-        if verdict.is_unavailable() && matches!(self.verdict, Verdict::Available { .. }) {
-            self.losses.push_back(now);
-            if self.losses.len() > self.settings.flips {
-                self.losses.pop_front();
-            }
-        }
-        self.verdict = verdict;
     }
 
     /// What speaks against it at `now`, beyond the thresholds.
@@ -355,6 +366,30 @@ impl Tracker {
         }
         let failures = self.results.iter().filter(|failed| **failed).count();
         (self.last_failed() && failures >= self.settings.failures).then(|| self.failure.clone()).flatten()
+    }
+
+    /// It was there, and is not.
+    fn lose(&mut self, now: Instant) {
+        if matches!(self.verdict, Verdict::Available { .. }) {
+            self.losses.push_back(now);
+            if self.losses.len() > self.settings.flips {
+                self.losses.pop_front();
+            }
+        }
+    }
+
+    fn flapping(&self, now: Instant) -> Verdict {
+        let Settings { flips, flap_window, settle_successes, settle, .. } = self.settings;
+        let message = format!(
+            "it was lost {flips} times within {flap_window:?}; it is called available again when it has answered \
+             {settle_successes} times over {settle:?} without a failure"
+        );
+        self.unavailable(now, Cause::Flapping, message.into())
+    }
+
+    /// Whether it has answered lately, as who comes and goes does.
+    fn was_there_since(&self, now: Instant) -> bool {
+        self.last_success.is_some_and(|at| now.saturating_duration_since(at) < self.settings.settle)
     }
 
     fn unavailable(&self, now: Instant, cause: Cause, message: Arc<str>) -> Verdict {
@@ -379,6 +414,13 @@ impl Tracker {
         let settled = self.successes >= settle_successes
             && now.saturating_duration_since(self.successes_since) >= settle;
         flips > 0 && self.losses.len() >= flips && self.losses.front().is_some_and(lost) && !settled
+    }
+
+    /// When a flapping backend that does not come back any more is simply away.
+    fn absent_at(&self) -> Option<Instant> {
+        let flapping = matches!(self.verdict, Verdict::Unavailable { cause: Cause::Flapping, .. });
+        let at = self.last_success.filter(|_| flapping)? + self.settings.settle;
+        self.fault(at).is_some().then_some(at)
     }
 
     /// When a flapping backend has settled, if nothing bad is seen before.

@@ -41,8 +41,8 @@ pub struct ServeArgs {
     )]
     pub descriptor_sets: Vec<String>,
 
-    /// Where a Service is that an APIService names: {name}.{namespace}.svc, {name}:PORT, NAMESPACE/NAME=HOST:PORT or NAMESPACE/NAME:PORT=HOST:PORT.
-    /// Repeatable: the first that resolves is used [default: {name}.{namespace}.svc, then {name}].
+    /// Where a Service is that an APIService names: {name}.{namespace}.svc, {name}:PORT, NAMESPACE/NAME=HOST:PORT or NAMESPACE/NAME:PORT=HOST:PORT,
+    /// several places with + between them. Repeatable: the first that resolves is used [default: {name}.{namespace}.svc, then {name}].
     #[arg(
         long = "service-resolution",
         env = "KUBRIDGE_SERVICE_RESOLUTION",

@@ -6,7 +6,10 @@ use http::uri::Authority;
 
 use super::ParseFault;
 
-/// How the host and port of a Service are found. The first rule whose host resolves is used.
+/// Hosts and ports: a backend that has several addresses. A host is a name or an IP address (IPv6 without brackets).
+pub type Places = Vec<(String, u16)>;
+
+/// How the host and port of a Service are found. The first rule of which a host resolves is used.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ServiceRules(Vec<ServiceRule>);
 
@@ -20,7 +23,7 @@ pub enum ServiceRule {
         /// `None`: the Service's own.
         port: Option<u16>,
     },
-    /// One Service is somewhere else.
+    /// One Service is somewhere else, or in several places.
     Static {
         /// The Service's namespace.
         namespace: String,
@@ -28,10 +31,8 @@ pub enum ServiceRule {
         name: String,
         /// Only for this port of it; `None`: for each.
         port: Option<u16>,
-        /// Where it is: a name or an IP address (IPv6 without brackets).
-        host: String,
-        /// Its port there.
-        to: u16,
+        /// Where it is. Never empty.
+        places: Places,
     },
 }
 
@@ -41,8 +42,8 @@ impl ServiceRules {
         if rules.is_empty() { Self::default() } else { Self(rules) }
     }
 
-    /// Each host and port where a Service may be, the likeliest first. Never empty with a template among the rules.
-    pub fn candidates(&self, namespace: &str, name: &str, port: u16) -> Vec<(String, u16)> {
+    /// Where a Service may be, the likeliest first. Never empty with a template among the rules.
+    pub fn candidates(&self, namespace: &str, name: &str, port: u16) -> Vec<Places> {
         self.0.iter().filter_map(|rule| rule.candidate(namespace, name, port)).collect()
     }
 }
@@ -56,15 +57,15 @@ impl Default for ServiceRules {
 }
 
 impl ServiceRule {
-    fn candidate(&self, namespace: &str, name: &str, port: u16) -> Option<(String, u16)> {
+    fn candidate(&self, namespace: &str, name: &str, port: u16) -> Option<Places> {
         match self {
             Self::Template { host, port: fixed } => {
                 let host = host.replace("{name}", name).replace("{namespace}", namespace);
-                Some((host, fixed.unwrap_or(port)))
+                Some(vec![(host, fixed.unwrap_or(port))])
             }
-            Self::Static { namespace: in_namespace, name: of, port: only, host, to } => {
+            Self::Static { namespace: in_namespace, name: of, port: only, places } => {
                 let applies = in_namespace == namespace && of == name && only.is_none_or(|only| only == port);
-                applies.then(|| (host.clone(), *to))
+                applies.then(|| places.clone())
             }
         }
     }
@@ -75,12 +76,12 @@ impl FromStr for ServiceRule {
 
     fn from_str(text: &str) -> Result<Self, ParseFault> {
         match text.split_once('=') {
-            Some((service, place)) => fixed(service.trim(), place.trim()),
+            Some((service, places)) => fixed(service.trim(), places.trim()),
             None => template(text.trim()),
         }
         .ok_or_else(|| {
-            let mend =
-                "write a host such as {name}.{namespace}.svc or {name}:8443, or NAMESPACE/NAME=HOST:PORT";
+            let mend = "write a host such as {name}.{namespace}.svc or {name}:8443, or NAMESPACE/NAME=HOST:PORT, \
+                        several places with + between them";
             (format!("{text:?} is no rule"), mend.to_owned())
         })
     }
@@ -91,14 +92,17 @@ impl fmt::Display for ServiceRule {
         match self {
             Self::Template { host, port: None } => f.write_str(host),
             Self::Template { host, port: Some(port) } => write!(f, "{host}:{port}"),
-            Self::Static { namespace, name, port, host, to } => {
+            Self::Static { namespace, name, port, places } => {
                 write!(f, "{namespace}/{name}")?;
                 if let Some(port) = port {
                     write!(f, ":{port}")?;
                 }
-                let v6 = host.parse::<Ipv6Addr>().is_ok();
-                let (open, close) = if v6 { ("[", "]") } else { ("", "") };
-                write!(f, "={open}{host}{close}:{to}")
+                for (number, (host, to)) in places.iter().enumerate() {
+                    let v6 = host.parse::<Ipv6Addr>().is_ok();
+                    let (open, close) = if v6 { ("[", "]") } else { ("", "") };
+                    write!(f, "{}{open}{host}{close}:{to}", if number == 0 { '=' } else { '+' })?;
+                }
+                Ok(())
             }
         }
     }
@@ -116,28 +120,33 @@ fn template(text: &str) -> Option<ServiceRule> {
         .then(|| ServiceRule::Template { host: host.to_owned(), port })
 }
 
-fn fixed(service: &str, place: &str) -> Option<ServiceRule> {
+fn fixed(service: &str, places: &str) -> Option<ServiceRule> {
     let (namespace, service) = service.split_once('/')?;
     let (name, port) = match service.split_once(':') {
         None => (service, None),
         Some((name, port)) => (name, Some(number(port)?)),
     };
-    let authority = Authority::from_str(place).ok()?;
-    let to = authority.port_u16().filter(|port| *port != 0)?;
+    let places = places.split('+').map(|written| place(written.trim())).collect::<Option<Places>>()?;
+    let labels = !name.is_empty() && is_label(namespace) && is_label(name);
+    labels.then(|| ServiceRule::Static {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        port,
+        places,
+    })
+}
+
+/// HOST:PORT.
+fn place(written: &str) -> Option<(String, u16)> {
+    let authority = Authority::from_str(written).ok().filter(|_| !written.contains('@'))?;
+    let port = authority.port_u16().filter(|port| *port != 0)?;
     let host = authority.host();
     let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         Some(v6) => v6.parse::<Ipv6Addr>().ok()?.to_string(),
         None if is_dns(host) => host.to_owned(),
         None => return None,
     };
-    let labels = !name.is_empty() && is_label(namespace) && is_label(name) && !place.contains('@');
-    labels.then(|| ServiceRule::Static {
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-        port,
-        host,
-        to,
-    })
+    Some((host, port))
 }
 
 fn number(text: &str) -> Option<u16> {
@@ -172,7 +181,7 @@ mod tests {
     fn the_default_is_a_clusters_then_composes() {
         assert_eq!(
             rules(&[]).candidates("kube-system", "metrics-server", 443),
-            [("metrics-server.kube-system.svc".to_owned(), 443), ("metrics-server".to_owned(), 443)]
+            [[("metrics-server.kube-system.svc".to_owned(), 443)], [("metrics-server".to_owned(), 443)]]
         );
     }
 
@@ -182,7 +191,7 @@ mod tests {
             rules(&["a/b:1=127.0.0.1:10", "a/b=[::1]:20", "{name}.{namespace}.svc:{port}", "{name}-x:30"]);
         let hosts = |namespace, name, port| {
             let found = rules.candidates(namespace, name, port);
-            found.iter().map(|(host, port)| format!("{host} {port}")).collect::<Vec<_>>()
+            found.iter().flatten().map(|(host, port)| format!("{host} {port}")).collect::<Vec<_>>()
         };
         assert_eq!(hosts("a", "b", 1), ["127.0.0.1 10", "::1 20", "b.a.svc 1", "b-x 30"]);
         assert_eq!(hosts("a", "b", 2), ["::1 20", "b.a.svc 2", "b-x 30"]);
@@ -190,8 +199,24 @@ mod tests {
     }
 
     #[test]
+    fn a_service_may_be_in_several_places_at_once() {
+        let rules = rules(&["a/b=127.0.0.1:10 + [::1]:20+h.example.com:30", "{name}"]);
+        let place = |host: &str, port| (host.to_owned(), port);
+        assert_eq!(
+            rules.candidates("a", "b", 1),
+            [vec![place("127.0.0.1", 10), place("::1", 20), place("h.example.com", 30)], vec![place("b", 1)]]
+        );
+    }
+
+    #[test]
     fn rules_are_written_as_they_are_read() {
-        for text in ["{name}.{namespace}.svc", "{name}:8443", "a/b=h.example.com:1", "a/b:443=[::1]:65535"] {
+        for text in [
+            "{name}.{namespace}.svc",
+            "{name}:8443",
+            "a/b=h.example.com:1",
+            "a/b:443=[::1]:65535",
+            "a/b=127.0.0.1:1+[::1]:2+h:3",
+        ] {
             assert_eq!(text.parse::<ServiceRule>().unwrap().to_string(), text);
         }
         for bad in [
@@ -212,6 +237,9 @@ mod tests {
             "a/b=[1.2.3.4]:1",
             "a/b=-h:1",
             "a/b=h/p:1",
+            "a/b=h:1+",
+            "a/b=+h:1",
+            "a/b=h:1+i",
         ] {
             let (problem, mend) = bad.parse::<ServiceRule>().unwrap_err();
             assert!(problem.contains("is no rule") && mend.contains("{name}.{namespace}.svc"), "{bad}");

@@ -2,13 +2,14 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, sleep, sleep_until, timeout},
 };
 
 use super::endpoint::{Endpoint, literal};
+use crate::config::Places;
 
 /// Asks DNS. Tests answer themselves.
 pub(super) type Lookup =
@@ -20,7 +21,8 @@ const EVERY: Duration = Duration::from_secs(10);
 const AFTER_FAILURE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 /// How soon names are looked up again when somebody asks for it.
 const SOONEST: Duration = Duration::from_millis(250);
-/// A name that was good gives way to the next candidate when it is unknown so often in a row.
+/// A name that was good gives way to the next candidate when it is unknown so often in a row; where it is one of several,
+/// its addresses are given up.
 const MISSES: u32 = 3;
 /// More addresses of one name are not used.
 const MAX_ADDRESSES: usize = 256;
@@ -48,19 +50,24 @@ pub(super) struct Addresses {
     failures: u32,
 }
 
-struct Candidate {
+/// Places that are all used.
+struct Candidate(Vec<Place>);
+
+struct Place {
     place: (String, u16),
     /// A lookup that takes longer than the patience is waited for next time: it holds a thread.
     pending: Option<BoxFuture<'static, io::Result<Vec<SocketAddr>>>>,
+    /// What it was last.
+    known: Vec<SocketAddr>,
+    /// How often in a row it was unknown since.
+    misses: u32,
 }
 
 impl Addresses {
     /// `patience`: how long one name may take. `again` is notified by who wants a lookup soon.
     pub(super) fn new(endpoint: &Endpoint, lookup: Lookup, patience: Duration, again: Arc<Notify>) -> Self {
-        let candidates =
-            endpoint.candidates().iter().map(|place| Candidate { place: place.clone(), pending: None });
+        let candidates = endpoint.candidates().iter().map(Candidate::new).collect();
         let known = watch::Sender::new(Known::default());
-        let candidates: Vec<_> = candidates.collect();
         Self { candidates, lookup, patience, known, again, used: None, failures: 0 }
     }
 
@@ -71,8 +78,8 @@ impl Addresses {
 
     /// Looks up until it is dropped; an address that needs no DNS needs no looking up either.
     pub(super) async fn run(mut self) {
-        if let Some(address) = self.candidates.first().and_then(|first| literal(&first.place)) {
-            self.publish(Ok(vec![address]));
+        if let Some(addresses) = self.candidates.first().and_then(Candidate::literal) {
+            self.publish(Ok(addresses));
             // The sender lives on with this future.
             return std::future::pending().await;
         }
@@ -109,7 +116,7 @@ impl Addresses {
     async fn round(&mut self) -> Result<Vec<SocketAddr>, String> {
         let mut errors: Vec<String> = Vec::new();
         for index in 0..self.candidates.len() {
-            match self.ask(index).await {
+            match self.candidates[index].ask(&self.lookup, self.patience).await {
                 Ok(mut addresses) => {
                     addresses.sort_unstable();
                     addresses.dedup();
@@ -131,29 +138,75 @@ impl Addresses {
         Err(errors.join("; "))
     }
 
-    async fn ask(&mut self, index: usize) -> Result<Vec<SocketAddr>, String> {
-        let candidate = &mut self.candidates[index];
-        if let Some(address) = literal(&candidate.place) {
-            return Ok(vec![address]);
-        }
-        let (host, port) = candidate.place.clone();
-        let mut asking = candidate.pending.take().unwrap_or_else(|| (self.lookup)(host.clone(), port));
-        match timeout(self.patience, &mut asking).await {
-            Ok(Ok(found)) if found.is_empty() => Err(format!("looking up {host:?}: it has no address")),
-            Ok(Ok(found)) => Ok(found),
-            Ok(Err(error)) => Err(format!("looking up {host:?}: {error}")),
-            Err(_) => {
-                candidate.pending = Some(asking);
-                Err(format!("looking up {host:?}: no answer in time"))
-            }
-        }
-    }
-
     fn pause(&self) -> Duration {
         let (first, longest) = AFTER_FAILURE;
         match self.failures {
             0 => EVERY,
             failures => first.saturating_mul(1 << (failures - 1).min(16)).min(longest),
+        }
+    }
+}
+
+impl Candidate {
+    fn new(places: &Places) -> Self {
+        let each = places.iter();
+        Self(
+            each.map(|place| Place { place: place.clone(), pending: None, known: Vec::new(), misses: 0 })
+                .collect(),
+        )
+    }
+
+    /// The addresses, where none needs DNS.
+    fn literal(&self) -> Option<Vec<SocketAddr>> {
+        self.0.iter().map(|place| literal(&place.place)).collect()
+    }
+
+    /// The addresses of all places that have any; those of a place that is unknown for now stay.
+    async fn ask(&mut self, lookup: &Lookup, patience: Duration) -> Result<Vec<SocketAddr>, String> {
+        let outcomes = join_all(self.0.iter_mut().map(|place| place.ask(lookup, patience))).await;
+        let errors: Vec<String> = outcomes.into_iter().filter_map(Result::err).collect();
+        if errors.len() == self.0.len() {
+            return Err(errors.join("; "));
+        }
+        for error in errors {
+            tracing::debug!(%error, "one of several places of a backend is unknown");
+        }
+        Ok(self.0.iter().flat_map(|place| place.known.iter().copied()).collect())
+    }
+}
+
+impl Place {
+    async fn ask(&mut self, lookup: &Lookup, patience: Duration) -> Result<(), String> {
+        let outcome = self.find(lookup, patience).await;
+        self.misses = if outcome.is_ok() { 0 } else { self.misses.saturating_add(1) };
+        match outcome {
+            Ok(found) => {
+                self.known = found;
+                Ok(())
+            }
+            Err(error) => {
+                if self.misses >= MISSES {
+                    self.known.clear();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn find(&mut self, lookup: &Lookup, patience: Duration) -> Result<Vec<SocketAddr>, String> {
+        if let Some(address) = literal(&self.place) {
+            return Ok(vec![address]);
+        }
+        let (host, port) = self.place.clone();
+        let mut asking = self.pending.take().unwrap_or_else(|| lookup(host.clone(), port));
+        match timeout(patience, &mut asking).await {
+            Ok(Ok(found)) if found.is_empty() => Err(format!("looking up {host:?}: it has no address")),
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(error)) => Err(format!("looking up {host:?}: {error}")),
+            Err(_) => {
+                self.pending = Some(asking);
+                Err(format!("looking up {host:?}: no answer in time"))
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | what provably did not run | any verb, twice; the second time within the budget |
 //! | a read in flight | twice, within the budget, as long as the client has hardly waited |
+//! | a read on a connection that was silent | likewise, on another one that stands, which must answer at once |
 //! | a read that an address says it cannot serve now | likewise, on another address that is there |
 //! | anything after the first byte of the answer, and after the deadline | never |
 
@@ -14,11 +15,12 @@ use std::{
 };
 
 use kubridge_bridge::caller::{CallError, Class, Ran, TransportKind};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tower::retry::budget::{Budget as _, TpsBudget};
 
 use super::{
     call::{deadline_passed, transport},
+    connection::Connection,
     limit::{Full, Kind, Limit, Permit},
     pool::{InFlight, Patience, Pool, Visited},
     stats::{RetryReason, Stats},
@@ -29,6 +31,11 @@ const RETRIES: usize = 2;
 /// A retry waits for a connection only within this time of the first attempt: whoever found out late that a backend is
 /// silent has waited enough.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// What a read whose connection was silent may take longer than finding that out. The next address may be as silent, and
+/// three seconds are all that a client waits for a backend that is stopped.
+const LATE: Duration = Duration::from_millis(150);
+/// What it has in any case.
+const LEAST: Duration = Duration::from_millis(50);
 
 /// What the attempts of all requests to one backend share.
 pub(super) struct Shared {
@@ -53,6 +60,8 @@ impl Shared {
 pub(super) enum Failure {
     /// The transport failed.
     Transport(Ran, TransportKind),
+    /// The connection broke after it was silent for so long that it was given up.
+    Silent,
     /// The backend says that it is not available: UNAVAILABLE, 502, 503, 504.
     Unavailable,
     /// Any other answer.
@@ -70,6 +79,18 @@ impl Failure {
             CallError::Status(_) => Self::Answer,
         }
     }
+
+    /// The same, of a request on this connection.
+    pub(super) fn on(self, connection: &Connection, silence: Duration) -> Self {
+        match self {
+            Self::Transport(Ran::Unknown, TransportKind::Broken)
+                if connection.silent_since(silence).is_some() =>
+            {
+                Self::Silent
+            }
+            same => same,
+        }
+    }
 }
 
 /// One request's attempts.
@@ -80,6 +101,8 @@ pub(super) struct Attempts {
     deadline: Option<Instant>,
     begun: Instant,
     visited: Vec<Visited>,
+    /// By when the present attempt must be answered.
+    latest: Option<Instant>,
 }
 
 impl Attempts {
@@ -99,7 +122,7 @@ impl Attempts {
         })?;
         shared.budget.deposit();
         let (permit, begun) = (Arc::new(permit), Instant::now());
-        Ok(Self { shared, permit, class, deadline, begun, visited: Vec::new() })
+        Ok(Self { shared, permit, class, deadline, begun, visited: Vec::new(), latest: None })
     }
 
     /// The place for the first attempt.
@@ -118,11 +141,14 @@ impl Attempts {
             return None;
         }
         let soon = Patience::Until(self.begun + PATIENCE);
+        let options = self.shared.pool.options();
+        let late = self.begun + options.silence + options.silence_grace + LATE;
+        self.latest = (failure == Failure::Silent).then(|| late.max(Instant::now() + LEAST));
         let (reason, patience, free) = match (failure, self.class) {
             (Failure::Transport(Ran::No, _), _) => {
                 (RetryReason::NotRun, Patience::Connect, self.visited.len() == 1)
             }
-            (Failure::Transport(Ran::Unknown, TransportKind::Broken), Class::Read) => {
+            (Failure::Transport(Ran::Unknown, TransportKind::Broken) | Failure::Silent, Class::Read) => {
                 (RetryReason::ReadFailed, soon, false)
             }
             (Failure::Transport(Ran::Unknown, TransportKind::Protocol), Class::Read) => {
@@ -139,6 +165,14 @@ impl Attempts {
         }
         self.shared.stats.retries[reason as usize].fetch_add(1, Ordering::Relaxed);
         Some(place)
+    }
+
+    /// Completes when the present attempt was to be quick, and was not.
+    pub(super) async fn late(&self) {
+        match self.latest {
+            None => std::future::pending().await,
+            Some(latest) => sleep_until(latest).await,
+        }
     }
 
     async fn place(&self, patience: Patience) -> Result<InFlight, CallError> {

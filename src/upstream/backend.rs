@@ -205,18 +205,27 @@ impl BackendCaller {
             max_message: self.shared.pool.options().max_message,
         };
         let mut attempts = Attempts::new(Arc::clone(&self.shared), call.class, self.kind(), self.deadline)?;
+        let silence = self.shared.pool.options().silence;
         let mut place = attempts.first().await?;
+        let mut earlier = None;
         loop {
-            let visited = place.visited();
-            let error = match Self::attempt(place, &outgoing, sent).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
+            let (visited, connection) = (place.visited(), Arc::clone(place.connection()));
+            let outcome = tokio::select! {
+                biased;
+                outcome = Self::attempt(place, &outgoing, sent) => Some(outcome),
+                () = attempts.late() => None,
             };
-            match attempts.next(visited, Failure::of(&error)).await {
+            let error = match (outcome, earlier) {
+                (Some(Ok(answer)), _) => return Ok(answer),
+                (Some(Err(error)), _) => error,
+                (None, Some(earlier)) => return Err(earlier),
+                (None, None) => unreachable!("only a retry has to be quick"),
+            };
+            match attempts.next(visited, Failure::of(&error).on(&connection, silence)).await {
                 None => return Err(error),
                 Some(next) => {
                     tracing::debug!(path = %call.path, %error, "the call is tried again");
-                    place = next;
+                    (place, earlier) = (next, Some(error));
                 }
             }
         }
@@ -249,7 +258,12 @@ impl Caller for BackendCaller {
 
     async fn stream(&self, call: Call) -> Result<Answer, CallError> {
         let sent = AtomicBool::new(false);
-        self.report(self.within_deadline(&sent, self.start(&call, &sent)).await)
+        let outcome = self.within_deadline(&sent, self.start(&call, &sent)).await;
+        match (outcome, &self.traffic, self.deadline) {
+            // Whether it is an answer, its end tells. A watch has none.
+            (Ok(answer), Some(traffic), Some(_)) => Ok(answer.reporting_to(Arc::clone(traffic))),
+            (outcome, ..) => self.report(outcome),
+        }
     }
 }
 

@@ -38,6 +38,7 @@ use super::{
     pool::InFlight,
     request_body::RequestBody,
     status,
+    traffic::Traffic,
 };
 
 const TE: HeaderName = header::TE;
@@ -125,6 +126,7 @@ pub(super) async fn start(place: InFlight, outgoing: &Outgoing<'_>) -> Result<An
                 deadline: outgoing.deadline.map(|at| Box::pin(tokio::time::sleep_until(at))),
                 place: (!trailers_only).then_some(place),
                 from,
+                traffic: None,
             })
         }
         Err(error) => {
@@ -184,9 +186,17 @@ pub struct Answer {
     deadline: Option<Pin<Box<Sleep>>>,
     place: Option<InFlight>,
     from: Arc<str>,
+    /// Who is told how it ends.
+    traffic: Option<Arc<Traffic>>,
 }
 
 impl Answer {
+    /// The same, which reports how it ends. Whoever drops it before has seen nothing wrong with it.
+    pub(super) fn reporting_to(mut self, traffic: Arc<Traffic>) -> Self {
+        self.traffic = Some(traffic);
+        self
+    }
+
     /// The next message; `None` after status OK.
     pub(super) fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, CallError>>> {
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
@@ -205,6 +215,11 @@ impl Answer {
                     && error.kind != TransportKind::Deadline
                 {
                     place.record(Outcome::Failed);
+                }
+                if let Err(error) = &ended
+                    && let Some(traffic) = self.traffic.take()
+                {
+                    traffic.report(&Err::<(), _>(error.clone()));
                 }
                 // Dropping the body resets the stream unless it has ended.
                 self.body = None;
@@ -233,6 +248,14 @@ impl Stream for Answer {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll_message(cx)
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(traffic) = &self.traffic {
+            traffic.answered();
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use futures::future::Either;
@@ -178,6 +179,13 @@ impl Connection {
             self.pulse.abandon();
         }
         self.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Since when it was silent, where it was cut for that or a request has waited for `silence` without a byte.
+    pub(super) fn silent_since(&self, silence: Duration) -> Option<Instant> {
+        let since = self.pulse.quiet_since();
+        let cut = self.pulse.is_cut() && !self.pulse.is_abandoned();
+        ((cut || self.pulse.is_waited_for()) && since.elapsed() >= silence).then_some(since)
     }
 
     /// Whether a failed request here tells something new: all requests of a connection that breaks fail together,

@@ -10,7 +10,10 @@ use std::{
 use http::uri::Authority;
 use rustls_pki_types::ServerName;
 
-use crate::{config::ServiceRules, registry::Protocol};
+use crate::{
+    config::{Places, ServiceRules},
+    registry::Protocol,
+};
 
 /// What is wrong with a backend's address or TLS settings, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,11 +56,11 @@ pub enum EndpointError {
     NoSystemCa(String),
 }
 
-/// Where a backend is: one host and port, or several of which the first that resolves is used.
+/// Where a backend is: one host and port, several at once, or several such of which the first that resolves is used.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     protocol: Protocol,
-    candidates: Arc<[(String, u16)]>,
+    candidates: Arc<[Places]>,
     authority: Authority,
     server_name: Arc<str>,
 }
@@ -89,7 +92,7 @@ impl Endpoint {
         Self::checked(host, &authority, url)?;
         Ok(Self {
             protocol,
-            candidates: Arc::new([(host.to_owned(), port?)]),
+            candidates: Arc::new([vec![(host.to_owned(), port?)]]),
             server_name: host.into(),
             authority,
         })
@@ -102,7 +105,7 @@ impl Endpoint {
         Self::checked(host, &authority, &shown)?;
         Ok(Self {
             protocol,
-            candidates: Arc::new([(host.to_owned(), port)]),
+            candidates: Arc::new([vec![(host.to_owned(), port)]]),
             server_name: host.into(),
             authority,
         })
@@ -119,7 +122,7 @@ impl Endpoint {
     ) -> Result<Self, EndpointError> {
         let mut endpoint = Self::new(protocol, &format!("{name}.{namespace}.svc"), port)?;
         let candidates = rules.candidates(namespace, name, port);
-        for (host, _) in &candidates {
+        for (host, _) in candidates.iter().flatten() {
             if ServerName::try_from(host.as_str()).is_err() {
                 return Err(EndpointError::Host(host.clone()));
             }
@@ -143,8 +146,8 @@ impl Endpoint {
         }
     }
 
-    /// The host and port of each place where it may be, the likeliest first. IPv6 without brackets.
-    pub fn candidates(&self) -> &[(String, u16)] {
+    /// Where it may be, the likeliest first. The places of one candidate are all used.
+    pub fn candidates(&self) -> &[Places] {
         &self.candidates
     }
 
@@ -165,7 +168,7 @@ impl Endpoint {
     }
 }
 
-/// The address of a candidate that needs no DNS.
+/// The address of a place that needs no DNS.
 pub(super) fn literal((host, port): &(String, u16)) -> Option<SocketAddr> {
     host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, *port))
 }
@@ -202,7 +205,7 @@ mod tests {
         ] {
             let endpoint = Endpoint::parse(url).unwrap();
             assert_eq!(endpoint.is_tls(), tls);
-            assert_eq!(endpoint.candidates(), [(host.to_owned(), port)]);
+            assert_eq!(endpoint.candidates(), [[(host.to_owned(), port)]]);
             assert_eq!(endpoint.to_string(), shown);
         }
     }
@@ -233,8 +236,8 @@ mod tests {
         let endpoint = Endpoint::service(Protocol::Https, "b", "a", 443, &rules).unwrap();
         assert_eq!(endpoint.to_string(), "https://a.b.svc:443");
         assert_eq!((endpoint.authority().as_str(), endpoint.server_name()), ("a.b.svc:443", "a.b.svc"));
-        assert_eq!(endpoint.candidates(), [("127.0.0.1".to_owned(), 8443), ("a".to_owned(), 443)]);
-        assert_eq!(literal(&endpoint.candidates()[0]), Some("127.0.0.1:8443".parse().unwrap()));
+        assert_eq!(endpoint.candidates(), [[("127.0.0.1".to_owned(), 8443)], [("a".to_owned(), 443)]]);
+        assert_eq!(literal(&endpoint.candidates()[0][0]), Some("127.0.0.1:8443".parse().unwrap()));
         assert!(Endpoint::service(Protocol::Grpc, "b", "a b", 443, &rules).is_err());
         assert_eq!(Endpoint::new(Protocol::Https, "::1", 1).unwrap().to_string(), "https://[::1]:1");
     }

@@ -32,6 +32,7 @@ use super::{
     limit::Kind,
     pool::InFlight,
     request_body::{ForwardBody, RequestBody},
+    traffic::Traffic,
 };
 use crate::body::BodyError;
 
@@ -124,8 +125,16 @@ impl Backend {
     ) -> Result<Response<Forwarded>, ForwardError> {
         let kind = if deadline.is_some() { Kind::Request } else { Kind::Watch };
         let outcome = self.forward_as(kind, request, deadline).await;
-        self.traffic_ref().report_forwarded(&outcome);
-        outcome
+        Ok(match (outcome, kind) {
+            // Whether it is one, its end tells.
+            (Ok(response), Kind::Request) if !is_unavailable(response.status()) => {
+                response.map(|body| body.reporting_to(self.traffic()))
+            }
+            (outcome, _) => {
+                self.traffic_ref().report_forwarded(&outcome);
+                outcome?
+            }
+        })
     }
 
     /// The same for our own questions: they are never refused because requests are in flight, and who asks them draws
@@ -171,15 +180,26 @@ impl Backend {
         sent: &AtomicBool,
     ) -> Result<Response<Forwarded>, ForwardError> {
         let mut attempts = self.attempts(head.class(), kind, deadline)?;
+        let silence = self.options().silence;
         let mut place = attempts.first().await?;
+        let mut earlier = None;
         loop {
             let Some(attempt) = body.attempt(place.connection().pulse()) else {
                 let message = format!("{}: the request's body cannot be sent again", self.endpoint());
                 return Err(ForwardError::new(Ran::Unknown, TransportKind::Broken, message));
             };
-            let visited = place.visited();
+            let (visited, connection) = (place.visited(), Arc::clone(place.connection()));
             sent.store(true, Ordering::Relaxed);
-            let outcome = attempt_once(place, head, attempt).await;
+            let outcome = tokio::select! {
+                biased;
+                outcome = attempt_once(place, head, attempt) => Some(outcome),
+                () = attempts.late() => None,
+            };
+            let outcome = match (outcome, earlier) {
+                (Some(outcome), _) => outcome,
+                (None, Some(earlier)) => return earlier,
+                (None, None) => unreachable!("only a retry has to be quick"),
+            };
             let failure = match &outcome {
                 Ok(response) if is_unavailable(response.status()) => Failure::Unavailable,
                 Ok(_) => return outcome,
@@ -195,11 +215,11 @@ impl Backend {
             if !body.can_be_sent_again() {
                 return outcome;
             }
-            match attempts.next(visited, failure).await {
+            match attempts.next(visited, failure.on(&connection, silence)).await {
                 None => return outcome,
                 Some(next) => {
                     tracing::debug!(path = head.path.path(), ?failure, "the request is tried again");
-                    place = next;
+                    (place, earlier) = (next, Some(outcome));
                 }
             }
         }
@@ -267,13 +287,21 @@ pub(super) enum Guard {
 pub struct Forwarded {
     body: Option<Incoming>,
     guard: Option<Guard>,
+    /// Who is told how it ends.
+    traffic: Option<Arc<Traffic>>,
 }
 
 impl Forwarded {
     fn new(body: Incoming, guard: Guard) -> Self {
-        let mut this = Self { body: Some(body), guard: Some(guard) };
+        let mut this = Self { body: Some(body), guard: Some(guard), traffic: None };
         this.release_at_end();
         this
+    }
+
+    /// The same, which reports how it ends. Whoever drops it before has seen nothing wrong with it.
+    fn reporting_to(mut self, traffic: Arc<Traffic>) -> Self {
+        self.traffic = Some(traffic);
+        self
     }
 
     /// Its place is free for the next request as soon as nothing more can come.
@@ -318,7 +346,11 @@ impl Body for Forwarded {
                     None => Arc::from("a backend"),
                 };
                 self.body = None;
-                Some(Err(format!("{from}: {}", describe(&error)).into()))
+                let message = format!("{from}: {}", describe(&error));
+                if let Some(traffic) = self.traffic.take() {
+                    traffic.failed(&message);
+                }
+                Some(Err(message.into()))
             }
         })
     }
@@ -329,6 +361,14 @@ impl Body for Forwarded {
 
     fn size_hint(&self) -> SizeHint {
         self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl Drop for Forwarded {
+    fn drop(&mut self) {
+        if let Some(traffic) = &self.traffic {
+            traffic.answered();
+        }
     }
 }
 

@@ -47,7 +47,7 @@ pub async fn check(caller: &BackendCaller, service: &str) -> Result<Serving, Cal
 /// Any byte proves life, be it UNIMPLEMENTED; `grace` more without one, and the connection is cut.
 ///
 /// A check is an ordinary call: servers count pings, not calls. An idle watch is asked less and less often,
-/// up to every eighth `silence`; the first byte of anything else starts anew.
+/// up to every eighth `silence`; the first byte of anything else starts anew, and so does the next call.
 pub(super) async fn watch(
     connection: Weak<Connection>,
     pulse: Arc<Pulse>,
@@ -68,6 +68,7 @@ async fn watch_until_cut(
 ) {
     const SLOWEST: u32 = 8;
     let mut patience = 1;
+    let mut calls = 0;
     let mut heard_check = None;
     loop {
         let Some(strong) = connection.upgrade() else { return };
@@ -79,7 +80,9 @@ async fn watch_until_cut(
             continue;
         }
         let quiet_since = pulse.quiet_since();
-        if heard_check.is_some_and(|at| quiet_since > at + grace / 4) {
+        // Something else than a check was heard, or another call waits.
+        let known = std::mem::replace(&mut calls, pulse.calls());
+        if known != calls || heard_check.is_some_and(|at| quiet_since > at + grace / 4) {
             patience = 1;
         }
         let due = quiet_since + silence * patience;

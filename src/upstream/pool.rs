@@ -18,7 +18,7 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::address::Address;
+use self::{address::Address, returns::Returns};
 use super::{
     addresses::{self, Addresses, Known, Lookup},
     balance::{Balancer, Outcome},
@@ -30,8 +30,10 @@ use super::{
     stats::Stats,
     tls::Tls,
 };
+use crate::config::Places;
 
 mod address;
+mod returns;
 
 /// Somebody asks for the backend for so long after the last request.
 const ASKED: Duration = Duration::from_secs(5);
@@ -73,8 +75,6 @@ pub(super) struct Pool {
     /// Somebody wants the addresses looked up.
     look_again: Arc<Notify>,
     state: watch::Sender<ConnectionState>,
-    /// Counts how often the backend was reachable again after it was not.
-    returns: watch::Sender<u64>,
     ids: AtomicU64,
     cancel: CancellationToken,
     _cancelled_on_drop: DropGuard,
@@ -89,6 +89,7 @@ struct Inner {
     unknown: Option<(Instant, DialError)>,
     asked_at: Option<Instant>,
     was_ready: bool,
+    returns: Returns,
 }
 
 /// A place where a call has been: not again, while there are others.
@@ -134,6 +135,7 @@ impl Pool {
             unknown: None,
             asked_at: None,
             was_ready: false,
+            returns: Returns::default(),
         };
         Arc::new(Self {
             endpoint,
@@ -145,7 +147,6 @@ impl Pool {
             changed: Notify::new(),
             look_again: Arc::new(Notify::new()),
             state: watch::Sender::new(ConnectionState::Idle),
-            returns: watch::Sender::new(0),
             ids: AtomicU64::new(0),
             _cancelled_on_drop: cancel.clone().drop_guard(),
             cancel,
@@ -168,8 +169,9 @@ impl Pool {
         self.state.subscribe()
     }
 
+    /// Counts how often the backend was there again after it was not.
     pub(super) fn returns(&self) -> watch::Receiver<u64> {
-        self.returns.subscribe()
+        self.lock().returns.subscribe()
     }
 
     /// A place for a call: at none of `avoid` while there are others, on none of their connections in any case.
@@ -288,9 +290,10 @@ impl Pool {
             return;
         }
         self.state.send_replace(ConnectionState::Connecting);
-        if let Some(address) = self.endpoint.candidates().first().and_then(literal) {
+        let literals = |places: &Places| places.iter().map(literal).collect::<Option<Vec<_>>>();
+        if let Some(addresses) = self.endpoint.candidates().first().and_then(literals) {
             // Known at once, and for ever.
-            return self.set_addresses(inner, &[address]);
+            return self.set_addresses(inner, &addresses);
         }
         let looking = Addresses::new(
             &self.endpoint,
@@ -434,6 +437,24 @@ impl Pool {
         self.changed.notify_waiters();
     }
 
+    /// A call on this connection has failed after it was silent since then. Whoever is silent on one connection is so on
+    /// all: what waits there must not be waited for, too.
+    fn silent(self: &Arc<Self>, at: SocketAddr, since: Instant) {
+        let now = Instant::now();
+        let mut inner = self.lock();
+        let Some(address) = inner.addresses.get_mut(&at) else { return };
+        if !address.suspect(since) {
+            return;
+        }
+        tracing::debug!(backend = %self.endpoint, address = %at, "silent: its other connections are given up");
+        if address.connections().is_empty() && address.attempts() == 0 {
+            self.plan(at, address, now, now);
+        }
+        self.tell(&mut inner);
+        drop(inner);
+        self.changed.notify_waiters();
+    }
+
     /// The address is tried again without a call, so that its return is noticed.
     fn plan(self: &Arc<Self>, at: SocketAddr, address: &mut Address, when: Instant, now: Instant) {
         if !address.plan(when, now) {
@@ -463,8 +484,18 @@ impl Pool {
         }
     }
 
+    fn return_later(self: &Arc<Self>, at: Instant) {
+        let weak = Arc::downgrade(self);
+        tokio::spawn(async move {
+            sleep_until(at).await;
+            if let Some(pool) = weak.upgrade() {
+                pool.lock().returns.later(Instant::now());
+            }
+        });
+    }
+
     /// Says what has become of the backend as a whole.
-    fn tell(&self, inner: &mut Inner) {
+    fn tell(self: &Arc<Self>, inner: &mut Inner) {
         let connections = inner.addresses.values().map(|address| address.others(none)).sum();
         self.stats.connections.store(connections, Ordering::Relaxed);
         let known_bad = match inner.addresses.is_empty() {
@@ -472,17 +503,19 @@ impl Pool {
             false => inner.addresses.values().all(|address| address.error().is_some()),
         };
         if connections > 0 {
-            let mut returned = false;
-            self.state.send_if_modified(|state| {
-                let before = std::mem::replace(state, ConnectionState::Ready);
-                let was_failed = matches!(before, ConnectionState::Failed { .. });
-                returned = was_failed || inner.was_ready && before != ConnectionState::Ready;
-                before != ConnectionState::Ready
-            });
-            inner.was_ready = true;
-            if returned {
-                self.returns.send_modify(|count| *count += 1);
+            let stands = *self.state.borrow() == ConnectionState::Ready;
+            let before = (!stands).then(|| self.state.send_replace(ConnectionState::Ready));
+            let now = Instant::now();
+            match before {
+                Some(ConnectionState::Failed { .. }) => inner.returns.after_outage(now),
+                Some(_) if inner.was_ready => {
+                    if let Some(at) = inner.returns.at_once(now) {
+                        self.return_later(at);
+                    }
+                }
+                Some(_) | None => {}
             }
+            inner.was_ready = true;
         } else if known_bad {
             self.failed(&inner.worst(&self.endpoint));
         } else {
@@ -586,8 +619,14 @@ impl InFlight {
     /// What became of the call, for the calls to come.
     pub(super) fn record(&self, outcome: Outcome) {
         let Some(pool) = self.pool.upgrade() else { return };
-        if outcome == Outcome::Failed && !self.connection.is_news() {
-            return;
+        if outcome == Outcome::Failed {
+            // Before another try is made.
+            if let Some(since) = self.connection.silent_since(pool.options.silence) {
+                pool.silent(self.address, since);
+            }
+            if !self.connection.is_news() {
+                return;
+            }
         }
         if pool.lock().balancer.record(self.address, outcome, Instant::now()) {
             pool.stats.ejections.fetch_add(1, Ordering::Relaxed);

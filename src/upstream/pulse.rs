@@ -30,6 +30,7 @@ pub(super) struct Pulse {
     heard: AtomicU64,
     asked: AtomicU64,
     begun: Notify,
+    calls: AtomicU64,
     settled: AtomicBool,
     settled_notify: Notify,
     cut: AtomicBool,
@@ -47,6 +48,7 @@ impl Pulse {
             heard: AtomicU64::new(0),
             asked: AtomicU64::new(0),
             begun: Notify::new(),
+            calls: AtomicU64::new(0),
             settled: AtomicBool::new(false),
             settled_notify: Notify::new(),
             cut: AtomicBool::new(false),
@@ -82,7 +84,13 @@ impl Pulse {
         if self.asked.load(Ordering::Relaxed) <= self.heard.load(Ordering::Relaxed) {
             self.asked.store(self.now(), Ordering::Relaxed);
         }
+        self.calls.fetch_add(1, Ordering::Relaxed);
         self.begun.notify_one();
+    }
+
+    /// How many calls have started.
+    pub(super) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
     }
 
     /// Completes when a call has started since the last time.
@@ -94,6 +102,11 @@ impl Pulse {
     pub(super) fn quiet_since(&self) -> Instant {
         let (asked, heard) = (self.asked.load(Ordering::Relaxed), self.heard.load(Ordering::Relaxed));
         self.born + Duration::from_nanos(asked.max(heard))
+    }
+
+    /// Whether a call has started since the last byte.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.asked.load(Ordering::Relaxed) > self.heard.load(Ordering::Relaxed)
     }
 
     /// Whether something was heard at or after `since`.

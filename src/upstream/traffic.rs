@@ -40,6 +40,8 @@ pub struct Results {
     pub failures: usize,
     /// The error of the first of them.
     pub error: Option<Arc<str>>,
+    /// How many were answered before the last failure.
+    pub before: u64,
     /// Whether any was answered after the last failure.
     pub answered: bool,
 }
@@ -107,8 +109,9 @@ impl Traffic {
         let answered = self.answered.load(Ordering::Relaxed);
         let (count, error) = (std::mem::take(&mut failures.count), failures.first.take());
         let since = if count > 0 { failures.at } else { failures.taken };
+        let before = since.saturating_sub(failures.taken);
         failures.taken = answered;
-        let results = Results { failures: count, error, answered: answered > since };
+        let results = Results { failures: count, error, before, answered: answered > since };
         if results.answered {
             self.troubled.store(false, Ordering::Relaxed);
         }
@@ -123,7 +126,7 @@ mod tests {
     use super::*;
 
     fn results(failures: usize, error: &str, answered: bool) -> Results {
-        Results { failures, error: (!error.is_empty()).then(|| error.into()), answered }
+        Results { failures, error: (!error.is_empty()).then(|| error.into()), before: 0, answered }
     }
 
     #[test]
@@ -149,7 +152,7 @@ mod tests {
         let traffic = Traffic::default();
         traffic.answered();
         traffic.failed("reset");
-        assert_eq!(traffic.take(), results(1, "reset", false), "the success was before");
+        assert_eq!(traffic.take(), Results { before: 1, ..results(1, "reset", false) });
         traffic.failed("reset");
         traffic.answered();
         assert_eq!(traffic.take(), results(1, "reset", true));

@@ -10,6 +10,7 @@ mod idle_watch;
 mod inflight;
 mod kubectl;
 mod last_known_good;
+mod matrix;
 mod process;
 mod rest;
 mod security;

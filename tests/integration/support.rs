@@ -1,7 +1,7 @@
 //! What the tests share.
 
 mod certificates;
-mod client;
+pub mod client;
 mod controlplane;
 pub mod extension;
 pub mod frames;

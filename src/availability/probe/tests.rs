@@ -141,9 +141,15 @@ async fn traffic_is_heard_without_waking_anybody_and_spares_the_probe() {
         sleep(Duration::from_secs(9)).await;
         assert!(stage.probes.try_recv().is_err());
     }
-    for _ in 0..2 {
+    for _ in 0..20 {
+        stage.traffic.answered();
+    }
+    for _ in 0..3 {
         stage.traffic.failed("reset");
     }
+    sleep(Duration::from_millis(200)).await;
+    assert!(is_available(&stage.availability.verdict().borrow()), "those that fail together are one failure");
+    stage.traffic.failed("reset");
     stage.becomes(|verdict| matches!(verdict, Verdict::Unavailable { cause: Cause::Traffic, .. })).await;
     stage.traffic.answered();
     stage.becomes(is_available).await;

@@ -166,7 +166,7 @@ fn requests_are_tried_while_the_last_word_is_old() {
     let mut seen = Seen::new();
     seen.feed(Event::Connected);
     for _ in 0..2 {
-        seen.feed(Event::Traffic(failed()));
+        seen.after(0.1).feed(Event::Traffic(failed()));
     }
     assert!(!seen.tracker.should_try(seen.now));
     seen.after(0.9);
@@ -190,9 +190,9 @@ fn flap(seen: &mut Seen) {
 #[test]
 fn a_flapping_backend_settles_before_it_is_called_available_while_requests_are_tried() {
     let mut seen = Seen::new();
-    for _ in 0..3 {
+    for cause in [REFUSED, REFUSED, Cause::Flapping] {
         flap(&mut seen);
-        assert_eq!(seen.cause(), Some(REFUSED));
+        assert_eq!(seen.cause(), Some(cause));
     }
     let since = match seen.tracker.verdict() {
         Verdict::Unavailable { since, .. } => *since,
@@ -204,6 +204,7 @@ fn a_flapping_backend_settles_before_it_is_called_available_while_requests_are_t
         assert_eq!(seen.cause(), Some(Cause::Flapping));
         assert!(seen.tracker.should_try(seen.now));
         seen.after(0.5).feed(refused());
+        assert_eq!(seen.cause(), Some(Cause::Flapping), "that it is away at the moment is no news");
         seen.after(0.5);
     }
     assert!(matches!(seen.tracker.verdict(), Verdict::Unavailable { since: is, .. } if *is == since));
@@ -245,10 +246,76 @@ fn a_success_that_lasts_ends_the_flapping_without_another_event() {
 }
 
 #[test]
+fn who_is_away_for_a_moment_again_and_again_is_flapping() {
+    let mut seen = Seen::new();
+    for round in 1..=3 {
+        seen.feed(Event::Connected);
+        seen.feed(Event::Probe(Outcome::Ok));
+        assert!(seen.is_available());
+        seen.after(0.5).feed(refused());
+        assert_eq!(seen.cause(), (round == 3).then_some(Cause::Flapping), "twice it is a restart");
+        seen.after(0.5).tick();
+    }
+}
+
+#[test]
+fn who_does_not_come_back_any_more_is_away() {
+    let mut seen = Seen::new();
+    for _ in 0..3 {
+        flap(&mut seen);
+    }
+    assert_eq!(seen.cause(), Some(Cause::Flapping));
+    // It was there three seconds ago.
+    assert_eq!(seen.tracker.verdict_at(), Some(seen.now + S(2)));
+    seen.after(2.0).tick();
+    assert_eq!(seen.cause(), Some(REFUSED));
+    seen.feed(Event::Connected);
+    seen.feed(Event::Probe(Outcome::Ok));
+    assert_eq!(seen.cause(), Some(Cause::Flapping), "and is to settle when it does");
+}
+
+#[test]
+fn what_failed_before_a_connection_stood_says_nothing_of_it() {
+    let mut seen = Seen::new();
+    seen.feed(Event::Connected);
+    seen.feed(Event::Probe(Outcome::Ok));
+    seen.after(10.0).feed(refused());
+    for _ in 0..3 {
+        seen.feed(Event::Traffic(Outcome::Failed("refused".into())));
+    }
+    seen.after(1.0).tick();
+    let away = seen.tracker.verdict().clone();
+    assert_eq!(seen.feed(Event::Connected), &away, "it is as it was until something is known");
+    seen.feed(Event::Traffic(failed()));
+    assert_eq!(seen.tracker.verdict(), &away, "one is none");
+    seen.after(0.1).feed(Event::Traffic(failed()));
+    assert_eq!(seen.cause(), Some(Cause::Traffic));
+}
+
+#[test]
+fn requests_that_fail_together_are_one_failure() {
+    let mut seen = Seen::new();
+    seen.feed(Event::Connected);
+    seen.feed(Event::Traffic(Outcome::Ok));
+    for _ in 0..10 {
+        seen.after(0.009).feed(Event::Traffic(failed()));
+        assert!(seen.is_available(), "a connection broke");
+    }
+    seen.feed(Event::Traffic(Outcome::Ok));
+    seen.feed(Event::Traffic(failed()));
+    assert!(!seen.is_available(), "one after a success is another");
+    seen.after(1.0).feed(Event::Traffic(Outcome::Ok));
+    for _ in 0..2 {
+        seen.after(0.1).feed(Event::Traffic(failed()));
+    }
+    assert!(!seen.is_available());
+}
+
+#[test]
 fn words_of_failing_traffic_do_not_change_with_each_request() {
     let mut seen = Seen::new();
     for word in ["a", "b", "c"] {
-        seen.feed(Event::Traffic(Outcome::Failed(word.into())));
+        seen.after(0.1).feed(Event::Traffic(Outcome::Failed(word.into())));
     }
     assert!(matches!(seen.tracker.verdict(), Verdict::Unavailable { message, .. } if &**message == "a"));
     seen.feed(Event::Probe(Outcome::Failed("d".into())));

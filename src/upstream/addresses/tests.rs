@@ -78,7 +78,12 @@ impl Dns {
 
 /// Looks the candidates up, each at port 50051, until the test ends.
 fn look_up(dns: &Dns, candidates: &[&str]) -> (watch::Receiver<Known>, Arc<Notify>) {
-    let rules = candidates.iter().map(|host| format!("b/a={host}:50051").parse().unwrap()).collect();
+    follow(dns, &candidates.iter().map(|host| format!("{host}:50051")).collect::<Vec<_>>())
+}
+
+/// Looks up the places of each candidate.
+fn follow(dns: &Dns, candidates: &[impl std::fmt::Display]) -> (watch::Receiver<Known>, Arc<Notify>) {
+    let rules = candidates.iter().map(|places| format!("b/a={places}").parse().unwrap()).collect();
     let endpoint = Endpoint::service(Protocol::Grpc, "b", "a", 50051, &ServiceRules::new(rules)).unwrap();
     assert_eq!(endpoint.candidates().len(), candidates.len());
     let again = Arc::new(Notify::new());
@@ -249,4 +254,24 @@ async fn literal_addresses_need_no_dns() {
     let (mut known, _again) = look_up(&dns, &["a", "[::1]"]);
     assert_eq!(next(&mut known).await, good(&["[::1]:50051"]), "as a later candidate");
     assert_eq!(dns.asked().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_places_of_a_candidate_are_used_and_one_that_is_unknown_for_now_stays() {
+    let dns = Dns::new();
+    dns.answer("a", &["10.0.0.2:1", "10.0.0.1:1"]);
+    dns.answer("b", &["10.0.0.3:2"]);
+    let (mut known, _again) = follow(&dns, &["a:50051+b:50051+10.0.0.9:3"]);
+    let all = good(&["10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:2", "10.0.0.9:3"]);
+    assert_eq!(next(&mut known).await, all);
+    dns.forget("b");
+    for _ in 1..MISSES {
+        assert_eq!(next(&mut known).await, all);
+    }
+    assert_eq!(next(&mut known).await, good(&["10.0.0.1:1", "10.0.0.2:1", "10.0.0.9:3"]));
+    dns.answer("b", &["10.0.0.4:2"]);
+    assert_eq!(next(&mut known).await, good(&["10.0.0.1:1", "10.0.0.2:1", "10.0.0.4:2", "10.0.0.9:3"]));
+    // Without a name among them nobody is asked.
+    let (mut known, _again) = follow(&dns, &["127.0.0.2:2+127.0.0.1:1"]);
+    assert_eq!(next(&mut known).await, good(&["127.0.0.2:2", "127.0.0.1:1"]));
 }

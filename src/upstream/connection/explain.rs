@@ -83,10 +83,15 @@ pub(super) fn tls(error: &io::Error, tls: &Tls, endpoint: &Endpoint) -> String {
 
 /// An error with its causes, each once.
 pub(in super::super) fn describe(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
+    // rustls adds the address of its manual.
+    let said = |error: &(dyn std::error::Error + 'static)| {
+        let text = error.to_string();
+        text.find(": https://docs.rs/rustls/").map_or(text.clone(), |end| text[..end].to_owned())
+    };
+    let mut text = said(error);
     let mut next = error.source();
     while let Some(cause) = next {
-        let cause_text = cause.to_string();
+        let cause_text = said(cause);
         if !text.contains(&cause_text) {
             text.push_str(": ");
             text.push_str(&cause_text);

@@ -135,6 +135,17 @@ impl Address {
         true
     }
 
+    /// A connection was silent since then, and so may be the others: no new calls on those that have heard nothing
+    /// since. Whether there were any.
+    pub(super) fn suspect(&mut self, since: Instant) -> bool {
+        let silent =
+            |connection: &&Arc<Connection>| connection.is_open() && !connection.pulse().heard_since(since);
+        let suspects = self.connections.iter().filter(silent);
+        let suspected = suspects.map(|connection| connection.close()).count();
+        self.sweep();
+        suspected > 0
+    }
+
     /// How long to rest: not at all after a connection that lasted; else doubled with each failure, up to `longest`, and
     /// between half and all of it, so that not all come at once. `random` is between 0 and 1.
     pub(super) fn pause(&self, options: &Options, longest: Duration, random: f64) -> Duration {

@@ -30,9 +30,14 @@ impl Ca {
 
     /// A server of these names: certificate and key.
     pub fn server(&self, names: &[&str]) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
-        let (certificate, key) = self.sign(names, ExtendedKeyUsagePurpose::ServerAuth);
+        let (certificate, key) = self.server_pem(names);
         let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
         (certificate, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap())
+    }
+
+    /// The same in PEM.
+    pub fn server_pem(&self, names: &[&str]) -> (String, String) {
+        self.sign(names, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
     /// A client: certificate and key, PEM.

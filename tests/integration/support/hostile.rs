@@ -69,8 +69,8 @@ impl Hostile {
         says.edition += 1;
     }
 
-    /// The inventory's descriptors with another name for one field. As long as the old one: lengths are in the bytes.
-    pub fn renamed(from: [&str; 2], to: [&str; 2]) -> Vec<u8> {
+    /// The inventory's descriptors with other names for some things. As long as the old ones: lengths are in the bytes.
+    pub fn renamed<const N: usize>(from: [&str; N], to: [&str; N]) -> Vec<u8> {
         let mut bytes = inventory::DESCRIPTORS.to_vec();
         for (from, to) in from.into_iter().zip(to) {
             assert_eq!(from.len(), to.len());

@@ -258,16 +258,19 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// The next event; nothing when the watch has ended cleanly.
+    /// The next event; nothing when the watch has ended cleanly. Fails when it does not come.
     pub async fn next(&mut self) -> Option<Value> {
+        tokio::time::timeout(Duration::from_secs(30), self.whenever()).await.expect("an event comes in time")
+    }
+
+    /// The next event, however long it takes.
+    pub async fn whenever(&mut self) -> Option<Value> {
         loop {
             if let Some(end) = self.buffer.iter().position(|b| *b == b'\n') {
                 let line = self.buffer.split_to(end + 1);
                 return Some(serde_json::from_slice(&line).unwrap());
             }
-            let chunk = tokio::time::timeout(Duration::from_secs(30), self.stream.next())
-                .await
-                .expect("an event comes in time")?;
+            let chunk = self.stream.next().await?;
             self.buffer.extend_from_slice(&chunk.unwrap());
         }
     }
