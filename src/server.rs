@@ -7,6 +7,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::net::TcpListener;
 
 mod admin;
+mod describe;
 mod health;
 mod listener;
 mod respond;
@@ -15,6 +16,7 @@ mod steps;
 mod tls;
 
 pub use admin::Admin;
+pub use describe::PATH as DESCRIBE_PATH;
 pub use respond::{Style, error_response};
 pub use router::{Router, Version};
 pub use steps::Handler;

@@ -4,7 +4,7 @@ use std::{fmt, net::Ipv6Addr, str::FromStr};
 
 use http::uri::Authority;
 
-use super::ParseFault;
+use super::{ParseFault, parse::refused};
 
 /// How the host and port of a Service are found. The first rule whose host resolves is used.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -81,7 +81,7 @@ impl FromStr for ServiceRule {
         .ok_or_else(|| {
             let mend =
                 "write a host such as {name}.{namespace}.svc or {name}:8443, or NAMESPACE/NAME=HOST:PORT";
-            (format!("{text:?} is no rule"), mend.to_owned())
+            refused(text, "is no rule", mend)
         })
     }
 }
