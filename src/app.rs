@@ -13,12 +13,19 @@ use tokio::{net::TcpListener, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 mod aggregation;
+mod apiserver;
+mod describe;
 mod lint;
 mod observe;
+mod protos;
+mod register;
 
 use aggregation::{Aggregation, Configured, Delegate, Published};
 
+pub use describe::{DescribeSource, describe};
 pub use lint::{LintReport, LintSource, LintTls, lint};
+pub use protos::{PROTOS, protos};
+pub use register::{ApplyOptions, Registered, Registration, Service, register};
 
 use crate::{
     authn::Authenticator,

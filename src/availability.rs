@@ -6,7 +6,7 @@
 //! | `observation` | what is known of whatever serves one APIService, its documents included |
 //! | `probe` | [`Availability`]: the thin loop around a tracker; `grpc` and `https` say what it listens to |
 //! | `conditions` | pure: an [`Observation`] -> the conditions `Available` and `DiscoveryCurrent` |
-
+//! | `reason` | every [`Reason`] that they can have |
 //!
 //! Nothing here starts a task. For each backend the application makes an [`Availability`] ([`Availability::grpc`],
 //! [`Availability::https`]), spawns the future that comes with it, and drops that when nobody names the backend any
@@ -19,10 +19,12 @@ mod grpc;
 mod https;
 mod observation;
 mod probe;
+mod reason;
 mod tracker;
 
 pub use conditions::{AVAILABLE, DISCOVERY_CURRENT, conditions};
 pub use https::probe_path;
 pub use observation::{Confirmation, Documents, Flaw, Observation, Remote};
 pub use probe::Availability;
+pub use reason::{Reason, ReasonEntry};
 pub use tracker::{Cause, Event, Outcome, Settings, Tracker, Verdict};

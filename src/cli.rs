@@ -3,24 +3,30 @@
 use std::{ffi::OsString, io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
-use clap::{ArgGroup, Args, CommandFactory as _, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use tokio::{sync::mpsc, task::JoinHandle};
 
 mod backend_tls;
 mod check;
 mod delegate;
+mod describe;
+mod kubeconfig;
 mod observe;
+mod register;
+mod schema;
 mod serve;
 
-use backend_tls::BackendTlsArgs;
 use check::Check;
+use describe::{DescribeArgs, Output};
+use register::RegisterArgs;
+use schema::SchemaArgs;
 
 pub use serve::ServeArgs;
 
 use crate::{
-    app::{App, LintSource, LintTls, lint},
-    config::{BackendUrl, Faults},
+    app::{App, LintReport, describe as describe_api, lint, protos, register as register_backend},
+    config::Faults,
     lifecycle::Signals,
     server::Version,
     telemetry,
@@ -31,7 +37,8 @@ use crate::{
 /// An annotated protobuf service becomes a Kubernetes API that kubectl, client-go and controllers use.
 #[derive(Debug, Parser)]
 #[command(name = "kubridge", version, arg_required_else_help = true)]
-#[command(after_help = "Exit codes: 0 done, 1 failed, 2 what was typed cannot be used.")]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 what was typed cannot be used.\n\
+    Every fault that a schema can have, and its mend: docs/errors.md")]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -40,10 +47,53 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve Kubernetes APIs from gRPC backends.
+    #[command(after_help = "\
+Examples:
+  kubridge serve --data-dir ./data --backend grpc://localhost:50051
+  kubectl --kubeconfig ./data/admin.kubeconfig api-resources")]
     Serve(Box<ServeArgs>),
-    /// Say what a schema would serve, or every fault of it; exit 1 if there is one.
+    /// Say what a schema would serve, or every fault of it.
+    ///
+    /// Each fault with its place, its mend and its code; exit 1 if there is one. docs/errors.md lists them all.
+    #[command(after_help = "\
+Examples:
+  kubridge lint --backend grpc://localhost:50051
+  buf build -o schema.bin && kubridge lint --descriptor-set schema.bin")]
     Lint(LintArgs),
-    /// Print shell completions. Bash: source <(kubridge completions bash)
+    /// Show an API on one page: who does what for its resources, their columns and fields.
+    ///
+    /// Of a backend: which method does what, and what Kubridge would make. Of a server: the same where it is
+    /// Kubridge, what its documents tell elsewhere, and the conditions of its APIServices.
+    #[command(after_help = "\
+Examples:
+  kubridge describe --backend grpc://localhost:50051
+  kubridge describe inventory.example.com/v1 --kubeconfig ./data/admin.kubeconfig
+  kubridge describe apps -o json")]
+    Describe(DescribeArgs),
+    /// Print or apply the APIServices of a backend.
+    ///
+    /// One for each group and version that its schema declares; the versions of a group in Kubernetes' order.
+    #[command(after_help = "\
+Examples:
+  kubridge register --backend grpc://inventory:50051 > apiservices.yaml
+  kubridge register --backend grpc://inventory:50051 --apply --kubeconfig ./data/admin.kubeconfig
+  kubridge register --backend grpc://inventory.default.svc:50051 --descriptor-set schema.bin \\
+    --service kubridge/kubridge --service-ca-file ca.crt --apply")]
+    Register(Box<RegisterArgs>),
+    /// Write the contract's protos, which a backend's own proto imports.
+    ///
+    /// kubridge/v1/*.proto and google/rpc/status.proto, as they are in this program.
+    #[command(after_help = "\
+Examples:
+  kubridge protos --out third_party
+  protoc -I third_party -I proto --include_imports -o schema.bin proto/a.proto")]
+    Protos(ProtosArgs),
+    /// Print shell completions.
+    #[command(after_help = "\
+Examples:
+  source <(kubridge completions bash)
+  kubridge completions zsh > \"${fpath[1]}/_kubridge\"
+  kubridge completions fish > ~/.config/fish/completions/kubridge.fish")]
     Completions {
         /// The shell.
         shell: Shell,
@@ -53,17 +103,19 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("source").required(true))]
 struct LintArgs {
-    /// A file with a FileDescriptorSet, imports and comments included:
-    /// `buf build -o FILE`, or `protoc --include_imports --include_source_info -o FILE`.
-    #[arg(long, value_name = "FILE", group = "source")]
-    descriptor_set: Option<PathBuf>,
-    /// A running backend: its Schema service, else its reflection.
-    #[arg(long, value_name = "URL", group = "source")]
-    backend: Option<String>,
     #[command(flatten)]
-    tls: BackendTlsArgs,
+    schema: SchemaArgs,
+}
+
+#[derive(Debug, Args)]
+struct ProtosArgs {
+    /// The directory to write to: the import root, made if it is not there.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    out: PathBuf,
+    /// Replace files that say something else.
+    #[arg(long)]
+    force: bool,
 }
 
 /// What was typed is wrong.
@@ -74,6 +126,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Serve(args) => serve(&args),
         Command::Lint(args) => run_lint(args),
+        Command::Describe(args) => run_describe(args),
+        Command::Register(args) => run_register(*args),
+        Command::Protos(args) => print(protos(&args.out, args.force)?.as_bytes()),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "kubridge", &mut script);
@@ -146,32 +201,58 @@ impl Running {
 }
 
 fn run_lint(args: LintArgs) -> anyhow::Result<ExitCode> {
-    let source = match (args.descriptor_set, args.backend) {
-        (Some(file), _) => LintSource::DescriptorSet(file),
-        (None, backend) => match lint_backend(&backend.unwrap_or_default(), args.tls) {
-            Ok(source) => source,
-            Err(faults) => return Ok(usage("lint", &faults.to_string())),
-        },
+    let mut check = Check::default();
+    let source = match args.schema.check(&mut check) {
+        Some(source) if check.0.is_empty() => source,
+        _ => return Ok(usage("lint", &Faults(check.0).to_string())),
     };
     let report = runtime()?.block_on(lint(source))?;
     let code = print(report.text.as_bytes())?;
     Ok(if report.passed { code } else { ExitCode::FAILURE })
 }
 
-fn lint_backend(url: &str, tls: BackendTlsArgs) -> Result<LintSource, Faults> {
-    let mut check = Check::default();
-    let url = check.parsed("--backend", url.parse::<BackendUrl>());
-    let client = tls.check(url.as_slice(), &mut check);
-    match url {
-        Some(url) if check.0.is_empty() => {
-            Ok(LintSource::Backend(url, LintTls { ca_file: tls.backend_ca_file, client }))
-        }
-        _ => Err(Faults(check.0)),
+fn run_describe(args: DescribeArgs) -> anyhow::Result<ExitCode> {
+    let as_json = args.output == Output::Json;
+    let source = match args.check() {
+        Ok(source) => source,
+        Err(faults) => return Ok(usage("describe", &faults.to_string())),
+    };
+    match runtime()?.block_on(describe_api(source, as_json))? {
+        Ok(text) => print(text.as_bytes()),
+        Err(report) => Ok(rejected(&report)),
     }
+}
+
+fn run_register(args: RegisterArgs) -> anyhow::Result<ExitCode> {
+    let (registration, apply) = match args.check() {
+        Ok(checked) => checked,
+        Err(faults) => return Ok(usage("register", &faults.to_string())),
+    };
+    let registered = match runtime()?.block_on(register_backend(registration, apply))? {
+        Ok(registered) => registered,
+        Err(report) => return Ok(rejected(&report)),
+    };
+    let code = print(registered.text.as_bytes())?;
+    Ok(if registered.refused.is_empty() { code } else { failed(&registered.refused) })
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")
+}
+
+/// A schema with faults: standard output is for what was asked for.
+#[allow(clippy::print_stderr, reason = "this is the command line")]
+fn rejected(report: &LintReport) -> ExitCode {
+    eprint!("{}", report.text);
+    ExitCode::FAILURE
+}
+
+#[allow(clippy::print_stderr, reason = "this is the command line")]
+fn failed(why: &[String]) -> ExitCode {
+    for why in why {
+        eprintln!("error: {why}");
+    }
+    ExitCode::FAILURE
 }
 
 #[allow(clippy::print_stderr, reason = "this is the command line")]

@@ -7,6 +7,7 @@ mod parse;
 mod service_rules;
 
 pub use kubeconfig::{Kubeconfig, KubeconfigError, Token};
+pub(crate) use parse::refused;
 pub use parse::{AdvertiseUrl, BackendUrl, ParseFault, San, listen_address, parse_duration};
 pub use service_rules::{Places, ServiceRule, ServiceRules};
 

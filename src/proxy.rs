@@ -17,7 +17,9 @@ use http::{HeaderMap, Method, Request, Response};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
-use kubridge_bridge::{identity, proto::UserInfo, request_info::RequestInfo, status::ApiError, verbs};
+use kubridge_bridge::{
+    identity, model::Api, proto::UserInfo, request_info::RequestInfo, status::ApiError, verbs,
+};
 
 use crate::{
     body::Body,
@@ -74,6 +76,14 @@ impl Proxy {
     /// The present routes.
     pub fn routes(&self) -> Arc<Routes> {
         self.routes.load_full()
+    }
+
+    /// What is served of a group and version by a schema.
+    ///
+    /// # Errors
+    /// 404 where nobody claims it, or another server serves it; 503 where its schema has never been known.
+    pub fn api(&self, group: &str, version: &str) -> Result<Arc<Api>, ApiError> {
+        self.routes.load().api(group, version)
     }
 
     /// Whether requests like this one are passed on to an HTTPS backend or the delegate: whatever their method is, and

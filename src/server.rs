@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 
 mod admin;
 mod conduct;
+mod describe;
 mod health;
 mod listener;
 mod respond;
@@ -16,6 +17,7 @@ mod steps;
 mod tls;
 
 pub use admin::Admin;
+pub use describe::PATH as DESCRIBE_PATH;
 pub use respond::{Style, error_response};
 pub use router::{Router, Version};
 pub use steps::Handler;

@@ -26,8 +26,10 @@
 //! | [`identity`] | the user, as gRPC metadata |
 //! | [`discovery_doc`] | what a version serves, from our model or read from others -> discovery documents |
 //! | [`openapi_doc`] | the model -> OpenAPI documents |
+//! | [`describe`] | the model, or another server's documents -> a page for people |
 
 pub mod caller;
+pub mod describe;
 pub mod discovery_doc;
 pub mod env;
 pub mod envelope;

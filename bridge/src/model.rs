@@ -3,17 +3,20 @@
 
 pub(crate) mod annotation;
 mod bind;
+mod catalogue;
 mod comments;
 mod fault;
 mod json_names;
 mod lint;
 mod names;
+mod near_miss;
 mod path;
 mod read;
 mod request;
 mod resource;
 mod response;
 mod set;
+mod twin;
 
 use std::{
     fmt,
@@ -22,6 +25,7 @@ use std::{
 
 use crate::{table::TableColumns, transcode::MessageType};
 
+pub use catalogue::{CATALOGUE, Entry, Severity};
 pub(crate) use comments::Comments;
 pub(crate) use names::version_parts;
 pub use read::Rules;
@@ -310,6 +314,8 @@ pub struct Fault {
     pub message: String,
     /// What to write instead.
     pub mend: String,
+    /// The entry of the [`CATALOGUE`] that it is: "no_list".
+    pub code: &'static str,
 }
 
 impl fmt::Display for Fault {

@@ -37,7 +37,7 @@ pub fn document(api: &Api) -> Vec<u8> {
     bytes(&document_value(api))
 }
 
-fn document_value(api: &Api) -> Value {
+pub(crate) fn document_value(api: &Api) -> Value {
     let mut components = components::Components::new(api);
     let paths = operations::paths(api, &mut components);
     json!({

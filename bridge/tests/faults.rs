@@ -1,14 +1,19 @@
-//! The lint: small changes to a good schema, and every fault that each of them makes.
-//! The texts stand in `golden/faults.txt`.
+//! The lint: small changes to a good schema, and every fault and all the advice that each of them makes.
+//! The texts stand in `golden/faults.txt` and `golden/advice.txt`. Every entry of the catalogue is in one of them.
 
 #![allow(clippy::unwrap_used)]
 
 #[path = "support/compile.rs"]
 mod compile;
 
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
-use kubridge_bridge::model::{Fault, Rules, Schema};
+use kubridge_bridge::{
+    model::{CATALOGUE, Fault, Rules, Schema, Severity},
+    wire,
+};
+use prost::Message as _;
+use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet};
 
 /// What is replaced in `fixtures/small.proto`.
 type Edits = &'static [(&'static str, &'static str)];
@@ -320,6 +325,86 @@ const CASES: &[(&str, Edits)] = &[
         ],
     ),
     ("no resource", &[("  option (kubridge.v1.resource) = { short_names: \"mach\" };\n", "")]),
+    ("a list under another name", &[("rpc ListMachines(", "rpc ListMachnes(")]),
+    ("spec has another name in JSON", &[("spec = 2;", "spec = 2 [json_name = \"specification\"];")]),
+    (
+        "an action of several kinds",
+        &[
+            (END, RACK),
+            ("OPTIONS", ""),
+            ("kind: \"Machine\" subresource", "subresource"),
+            ("PowerCycleRequest)", "Both)"),
+            (
+                END,
+                "message CreateMachineRequest { Machine machine = 1; } message Both { string namespace = 1; string name = 2; Machine a = 3; Rack b = 4; }",
+            ),
+        ],
+    ),
+    (
+        "numbers of a newer api.proto",
+        &[
+            (RESOURCE, "{ scope: 7 lifecycle: 8 }"),
+            ("string serial = 1;", "string serial = 1 [(kubridge.v1.field) = {list_type: 9}];"),
+            (
+                "Machine machine = 1; }",
+                "Machine machine = 1; string x = 2 [(kubridge.v1.field) = {bind: 10}]; }",
+            ),
+            ("verb: CREATE kind", "verb: 11 kind"),
+        ],
+    ),
+];
+
+const ADVICE: &[(&str, Edits)] = &[
+    (
+        "names that are nearly verbs and kinds",
+        &[
+            ("rpc UpdateMachine(", "rpc UpdateMachines("),
+            ("rpc GetMachine(", "rpc FetchMachine("),
+            ("rpc DeleteMachine(", "rpc DelteMachine("),
+            ("rpc CreateMachine(", "rpc Createmachine("),
+            ("rpc WatchMachines(", "rpc StreamMachines("),
+        ],
+    ),
+    (
+        "a service of another name that nobody reads",
+        &[
+            (
+                END,
+                "message CreateMachineRequest { Machine machine = 1; } service Other { rpc PutMachine(Machine) returns (Machine); rpc Ping(Machine) returns (Machine); }",
+            ),
+            ("  rpc UpdateMachine(Machine) returns (Machine);\n", ""),
+        ],
+    ),
+    (
+        "a method that does nothing",
+        &[("  rpc DeleteMachine", "  rpc Ping(Machine) returns (Machine);\n  rpc DeleteMachine")],
+    ),
+    (
+        "a second method for what is bound",
+        &[("  rpc DeleteMachine", "  rpc ReadMachine(Machine) returns (Machine);\n  rpc DeleteMachine")],
+    ),
+    (
+        "an update of the status without its option",
+        &[(
+            "  rpc DeleteMachine",
+            "  rpc UpdateMachineStatus(Machine) returns (Machine);\n  rpc DeleteMachine",
+        )],
+    ),
+    (
+        "zeros in the status",
+        &[("{ string phase = 1; }", "{ string phase = 1; bool on = 2; optional int64 n = 3; }")],
+    ),
+    (
+        "a delete without a version",
+        &[
+            ("rpc DeleteMachine(kubridge.v1.DeleteRequest)", "rpc DeleteMachine(Gone)"),
+            (
+                END,
+                "message CreateMachineRequest { Machine machine = 1; } message Gone { string namespace = 1; string name = 2; }",
+            ),
+        ],
+    ),
+    ("a group that is one word", &[("group: \"test.example.com\"", "group: \"test\"")]),
 ];
 
 fn small(edits: Edits) -> Vec<u8> {
@@ -331,32 +416,132 @@ fn small(edits: Edits) -> Vec<u8> {
     compile::compile("test.proto", &text)
 }
 
+/// What no compiler writes: each with its name.
+fn raw() -> Vec<(&'static str, Vec<u8>)> {
+    let file = |name: &str, imports: &[&str], field: &str| {
+        let field = FieldDescriptorProto {
+            name: Some("a".to_owned()),
+            number: Some(1),
+            type_name: Some(field.to_owned()),
+            ..FieldDescriptorProto::default()
+        };
+        let message =
+            DescriptorProto { name: Some("M".to_owned()), field: vec![field], ..DescriptorProto::default() };
+        let file = FileDescriptorProto {
+            name: Some(name.to_owned()),
+            dependency: imports.iter().map(|import| (*import).to_owned()).collect(),
+            message_type: vec![message],
+            ..FileDescriptorProto::default()
+        };
+        FileDescriptorSet { file: vec![file] }.encode_to_vec()
+    };
+    vec![
+        ("no bytes", Vec::new()),
+        ("other bytes", b"garbage".to_vec()),
+        ("an import that is missing", file("a.proto", &["b.proto"], ".google.protobuf.Empty")),
+        ("a type that is nowhere", file("a.proto", &[], ".nowhere.B")),
+        ("two fields with one JSON name", one_json_name_twice()),
+        ("an option that cannot be decoded", undecodable_option()),
+    ]
+}
+
+/// Compilers refuse it; descriptors from elsewhere may have it all the same.
+fn one_json_name_twice() -> Vec<u8> {
+    let mut set = FileDescriptorSet::decode(small(&[]).as_slice()).unwrap();
+    let file = set.file.iter_mut().find(|file| file.name() == "test.proto").unwrap();
+    let spec = file.message_type.iter_mut().find(|message| message.name() == "MachineSpec").unwrap();
+    spec.field[1].json_name = Some("serial".to_owned());
+    set.encode_to_vec()
+}
+
+fn undecodable_option() -> Vec<u8> {
+    let mut out = Vec::new();
+    for field in wire::fields(&small(&[])) {
+        let mut raw = field.unwrap().value.to_vec();
+        let mut file = FileDescriptorProto::decode(raw.as_slice()).unwrap();
+        match file.name() {
+            "test.proto" => {
+                // `short_names: "mach"` becomes a field of another wire type.
+                let at = raw.windows(6).position(|window| window == b"\x22\x04mach").unwrap();
+                raw[at] = 0x20;
+            }
+            "kubridge/v1/api.proto" => {
+                // An api.proto that does not know the option: nobody else decodes it before us.
+                file.extension.retain(|extension| extension.name() != "resource");
+                raw = file.encode_to_vec();
+            }
+            _ => {}
+        }
+        wire::put_bytes(&mut out, 1, &raw);
+    }
+    out
+}
+
 fn faults(set: &[u8]) -> Vec<Fault> {
     Schema::from_descriptor_set(set, Rules::default()).map(|_| Vec::new()).unwrap_or_else(|faults| faults)
 }
 
 fn write(out: &mut String, faults: &[Fault]) {
-    for Fault { file, element, field, message, mend } in faults {
-        writeln!(out, "{file} {element} [{field}]\n    {message}\n    -> {mend}").unwrap();
+    for Fault { file, element, field, message, mend, code } in faults {
+        writeln!(out, "{file} {element} [{field}] {code}\n    {message}\n    -> {mend}").unwrap();
     }
 }
 
-#[test]
-fn every_fault_is_found_with_its_place_and_its_mend() {
+/// Everything that `cases` make, each under its name.
+fn told(
+    cases: impl IntoIterator<Item = (&'static str, Vec<Fault>)>,
+    codes: &mut BTreeSet<&'static str>,
+) -> String {
     let mut out = String::new();
-    for (name, edits) in CASES {
-        let found = faults(&small(edits));
-        assert!(!found.is_empty(), "{name}: no fault");
+    for (name, found) in cases {
+        assert!(!found.is_empty(), "{name}: nothing is said");
         assert!(found.is_sorted(), "{name}");
-        assert!(
-            found.iter().all(|fault| !fault.message.is_empty() && !fault.mend.is_empty()),
-            "{name}: {found:?}"
-        );
+        let is_whole = |fault: &Fault| ![fault.code, &fault.message, &fault.mend].contains(&"");
+        assert!(found.iter().all(is_whole), "{name}: {found:?}");
+        codes.extend(found.iter().map(|fault| fault.code));
         writeln!(out, "# {name}").unwrap();
         write(&mut out, &found);
         out.push('\n');
     }
+    out
+}
+
+fn codes_of(severity: Severity) -> BTreeSet<&'static str> {
+    CATALOGUE.iter().filter(|entry| entry.severity == severity).map(|entry| entry.code).collect()
+}
+
+#[test]
+fn every_fault_is_found_with_its_place_and_its_mend() {
+    let mut codes = BTreeSet::new();
+    let cases = CASES.iter().map(|(name, edits)| (*name, small(edits))).chain(raw());
+    let out = told(cases.map(|(name, set)| (name, faults(&set))), &mut codes);
     compile::golden("faults.txt", &out);
+    assert_eq!(codes, codes_of(Severity::Fault), "what a fixture makes, and what the catalogue has");
+}
+
+#[test]
+fn all_advice_is_found_with_its_place_and_its_mend() {
+    let advice = |set: &[u8]| Schema::from_descriptor_set(set, Rules::default()).unwrap().advice;
+    assert_eq!(advice(&small(&[])), [], "of the schema without changes");
+    let without_comments =
+        compile::compile_with("test.proto", &compile::fixture("small.proto"), |compiler| {
+            compiler.include_imports(true);
+        });
+    let mut codes = BTreeSet::new();
+    let cases = ADVICE.iter().map(|(name, edits)| (*name, small(edits)));
+    let cases = cases.chain([("descriptors without comments", without_comments)]);
+    let out = told(cases.map(|(name, set)| (name, advice(&set))), &mut codes);
+    compile::golden("advice.txt", &out);
+    assert_eq!(codes, codes_of(Severity::Advice), "what a fixture makes, and what the catalogue has");
+}
+
+#[test]
+fn codes_are_told_apart() {
+    let codes: BTreeSet<&str> = CATALOGUE.iter().map(|entry| entry.code).collect();
+    assert_eq!(codes.len(), CATALOGUE.len());
+    let all = CATALOGUE.iter();
+    let silent: Vec<_> = all.filter(|entry| [entry.when, entry.message, entry.mend].contains(&"")).collect();
+    assert!(silent.is_empty(), "{silent:?}");
 }
 
 #[test]
@@ -411,51 +596,6 @@ fn a_create_only_kind_is_allowed_where_the_rules_allow_it() {
     assert!(Schema::from_descriptor_set(&set, Rules::default()).is_err());
     let schema = Schema::from_descriptor_set(&set, Rules::OWN_KINDS).unwrap();
     assert!(!schema.apis[0].resources[0].verbs().contains(&"list"));
-}
-
-/// Compilers refuse it; descriptors from elsewhere may have it all the same.
-#[test]
-fn two_fields_with_one_json_name_are_a_fault() {
-    use prost::Message as _;
-    let mut set = prost_types::FileDescriptorSet::decode(small(&[]).as_slice()).unwrap();
-    let file = set.file.iter_mut().find(|file| file.name() == "test.proto").unwrap();
-    let spec = file.message_type.iter_mut().find(|message| message.name() == "MachineSpec").unwrap();
-    spec.field[1].json_name = Some("serial".to_owned());
-    let found = faults(&set.encode_to_vec());
-    let [fault] = found.as_slice() else { panic!("{found:?}") };
-    assert_eq!(
-        (fault.file.as_str(), fault.element.as_str(), fault.field.as_str()),
-        ("test.proto", "test.v1.MachineSpec", "disks")
-    );
-    assert_eq!(fault.message, "disks and serial are both \"serial\" in JSON");
-}
-
-#[test]
-fn an_option_that_cannot_be_decoded_is_a_fault() {
-    use prost::Message as _;
-    let mut out = Vec::new();
-    for field in kubridge_bridge::wire::fields(&small(&[])) {
-        let mut raw = field.unwrap().value.to_vec();
-        let mut file = prost_types::FileDescriptorProto::decode(raw.as_slice()).unwrap();
-        match file.name() {
-            "test.proto" => {
-                // `short_names: "mach"` becomes a field of another wire type.
-                let at = raw.windows(6).position(|window| window == b"\x22\x04mach").unwrap();
-                raw[at] = 0x20;
-            }
-            "kubridge/v1/api.proto" => {
-                // An api.proto that does not know the option: nobody else decodes it before us.
-                file.extension.retain(|extension| extension.name() != "resource");
-                raw = file.encode_to_vec();
-            }
-            _ => {}
-        }
-        kubridge_bridge::wire::put_bytes(&mut out, 1, &raw);
-    }
-    let found = faults(&out);
-    let [fault] = found.as_slice() else { panic!("{found:?}") };
-    assert_eq!(fault.element, "test.v1.Machine", "{found:?}");
-    assert!(fault.message.starts_with("(kubridge.v1.resource) cannot be decoded"), "{found:?}");
 }
 
 /// A backend may send anything. (What each change means is not asked: only that there is an answer.)

@@ -231,3 +231,20 @@ fn the_contract_alone_serves_nothing() {
     assert_eq!(faults.len(), 1);
     assert_eq!(faults[0].message, "no message is a resource");
 }
+
+#[test]
+fn enums_and_types_of_google_keep_objects_from_being_relayed_undecoded() {
+    let schema = schema();
+    assert_eq!(resource(&schema, "racks").twin_obstacles(), Vec::<String>::new());
+    assert_eq!(
+        resource(&schema, "machines").twin_obstacles(),
+        [
+            "spec.desiredPower is an enum",
+            "spec.free is a google.protobuf.Struct",
+            "spec.anything is a google.protobuf.Value",
+            "spec.allowedPower is an enum",
+            "spec.bought is a google.protobuf.Timestamp",
+            "status.power is an enum",
+        ]
+    );
+}

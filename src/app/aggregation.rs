@@ -38,7 +38,7 @@ mod delegate;
 mod look;
 
 use backends::{Backends, Key};
-pub(super) use delegate::Delegate;
+pub(super) use delegate::{Delegate, certificate};
 use look::{Look, Said};
 
 /// What the loop publishes to.

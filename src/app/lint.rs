@@ -41,7 +41,16 @@ pub struct LintReport {
 
 /// Reads the schema and judges it. An error: it could not be read at all.
 pub async fn lint(source: LintSource) -> anyhow::Result<LintReport> {
-    let fetched = match source {
+    let fetched = read(source).await?;
+    Ok(match judge(&fetched) {
+        Ok(schema) => LintReport { text: served(&schema, &fetched), passed: true },
+        Err(refused) => refused,
+    })
+}
+
+/// Reads a schema.
+pub(super) async fn read(source: LintSource) -> anyhow::Result<FetchedSchema> {
+    Ok(match source {
         LintSource::DescriptorSet(file) => upstream::read_file(&file).await?,
         LintSource::Backend(url, tls) => {
             let endpoint = Endpoint::parse(&url.to_string())?;
@@ -55,15 +64,13 @@ pub async fn lint(source: LintSource) -> anyhow::Result<LintReport> {
                 .with_context(|| format!("no schema from {url}"))?
                 .context("the backend gives no schema")?
         }
-    };
-    Ok(judge(&fetched))
+    })
 }
 
-fn judge(fetched: &FetchedSchema) -> LintReport {
-    match Schema::from_descriptor_set(&fetched.bytes, Rules::default()) {
-        Ok(schema) => LintReport { text: served(&schema, fetched), passed: true },
-        Err(faults) => LintReport { text: refused(&faults), passed: false },
-    }
+/// What would be served of a schema; the error is the report on one with faults.
+pub(super) fn judge(fetched: &FetchedSchema) -> Result<Schema, LintReport> {
+    Schema::from_descriptor_set(&fetched.bytes, Rules::default())
+        .map_err(|faults| LintReport { text: refused(&faults), passed: false })
 }
 
 fn served(schema: &Schema, fetched: &FetchedSchema) -> String {
@@ -74,6 +81,9 @@ fn served(schema: &Schema, fetched: &FetchedSchema) -> String {
     if !schema.advice.is_empty() {
         text.push_str("\nIt could be better:\n");
         list(&schema.advice, &mut text);
+    }
+    if let Some(twins) = twins(schema) {
+        let _ = write!(text, "\n{twins}");
     }
     text
 }
@@ -97,6 +107,21 @@ fn describe(api: &Api, text: &mut String) {
             let _ = writeln!(text, "  subresource {}", action.name);
         }
     }
+}
+
+/// Whose objects are, on the wire, what a Kubernetes client reads as protobuf.
+fn twins(schema: &Schema) -> Option<String> {
+    let resources = schema.apis.iter().flat_map(|api| &api.resources);
+    let twins: Vec<&str> = resources
+        .filter(|resource| resource.twin_obstacles().is_empty())
+        .map(|resource| resource.kind.as_str())
+        .collect();
+    (!twins.is_empty()).then(|| {
+        format!(
+            "Wire twins, whose objects can be relayed as Kubernetes' protobuf undecoded: {}.\n",
+            twins.join(", ")
+        )
+    })
 }
 
 /// Which method does what.
@@ -126,6 +151,7 @@ fn refused(faults: &[Fault]) -> String {
 
 fn list(faults: &[Fault], text: &mut String) {
     for fault in faults {
-        let _ = writeln!(text, "- {fault}");
+        let code = if fault.code.is_empty() { String::new() } else { format!(" [{}]", fault.code) };
+        let _ = writeln!(text, "- {fault}{code}");
     }
 }

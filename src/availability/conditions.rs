@@ -9,6 +9,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use super::{
     https::probe_path,
     observation::{Confirmation, Documents, Flaw, Observation, Remote},
+    reason::Reason,
     tracker::{Cause, Verdict},
 };
 use crate::upstream::FailureReason;
@@ -35,25 +36,24 @@ pub fn conditions(observation: &Observation) -> Vec<Condition> {
 }
 
 fn available(observation: &Observation) -> Option<Condition> {
-    let (status, reason, message) = match observation {
-        Observation::Local => ("True", "Local", "Local APIServices are always available".to_owned()),
+    let (reason, message) = match observation {
+        Observation::Local => (Reason::Local, "Local APIServices are always available".to_owned()),
         Observation::UnknownProtocol { protocol } => (
-            "False",
-            "ProtocolNotSupported",
+            Reason::ProtocolNotSupported,
             format!(
                 "the annotation kubridge.io/protocol says {protocol:?}: write grpc, grpcs or https, or remove it for https"
             ),
         ),
         Observation::Unusable { url, flaw, why } => {
             let reason = match flaw {
-                Flaw::Address => "InvalidBackend",
-                Flaw::CaBundle => "InvalidCABundle",
+                Flaw::Address => Reason::InvalidBackend,
+                Flaw::CaBundle => Reason::InvalidCABundle,
             };
-            ("False", reason, format!("no connection to {url}: {}; {WHERE}", without(url, why)))
+            (reason, format!("no connection to {url}: {}; {WHERE}", without(url, why)))
         }
         Observation::Remote(remote) => return remote_available(remote),
     };
-    Some(condition(AVAILABLE, status, reason, message))
+    Some(condition(reason, message))
 }
 
 fn remote_available(remote: &Remote) -> Option<Condition> {
@@ -63,43 +63,38 @@ fn remote_available(remote: &Remote) -> Option<Condition> {
     if let Verdict::Unavailable { cause, message, .. } = &remote.verdict {
         return Some(unavailable(remote, *cause, message));
     }
-    let (status, reason, message) = match &remote.documents {
+    let (reason, message) = match &remote.documents {
         Documents::Pending => {
-            let reason = if is_grpc(url) { "SchemaNotReadYet" } else { "DiscoveryNotReadYet" };
-            ("Unknown", reason, format!("{url} is being asked for its {what}"))
+            let reason = if is_grpc(url) { Reason::SchemaNotReadYet } else { Reason::DiscoveryNotReadYet };
+            (reason, format!("{url} is being asked for its {what}"))
         }
         Documents::Missing { last_error } => {
             let error = without(url, last_error);
-            ("False", "FailedDiscoveryCheck", failing(remote, &format!("no {what}: {error}")))
+            (Reason::FailedDiscoveryCheck, failing(remote, &format!("no {what}: {error}")))
         }
         Documents::Rejected { faults } if is_grpc(url) => (
-            "False",
-            "SchemaRejected",
+            Reason::SchemaRejected,
             format!("the schema of {url} has faults: {faults}; see: kubridge lint --backend {url}"),
         ),
         Documents::Rejected { faults } => (
-            "False",
-            "DiscoveryRejected",
+            Reason::DiscoveryRejected,
             format!("the discovery document of {url} has faults: {faults}; correct what it answers on /apis"),
         ),
         Documents::NotDeclared { declared } => {
-            ("False", "GroupVersionNotDeclared", not_declared(url, &remote.group_version, declared))
+            (Reason::GroupVersionNotDeclared, not_declared(url, &remote.group_version, declared))
         }
         Documents::Known { newer_rejected: Some(faults), .. } if is_grpc(url) => (
-            "True",
-            "PassedWithOldSchema",
+            Reason::PassedWithOldSchema,
             format!("the backend's newer schema has faults, the last good one stays in use: {faults}"),
         ),
         Documents::Known { newer_rejected: Some(faults), .. } => (
-            "True",
-            "PassedWithOldDiscovery",
+            Reason::PassedWithOldDiscovery,
             format!(
                 "the backend's newer discovery document has faults, the last good one stays in use: {faults}"
             ),
         ),
         Documents::Known { openapi_quarantined: Some(faults), .. } => (
-            "True",
-            "PassedWithOldOpenAPI",
+            Reason::PassedWithOldOpenAPI,
             format!(
                 "the backend's OpenAPI document has faults and is not published; the last good one, if there is one, \
                  stays in use: {faults}"
@@ -107,9 +102,9 @@ fn remote_available(remote: &Remote) -> Option<Condition> {
         ),
         // Known from before, and not asked yet.
         Documents::Known { .. } if remote.verdict == Verdict::Unknown => return None,
-        Documents::Known { .. } => ("True", "Passed", "all checks passed".to_owned()),
+        Documents::Known { .. } => (Reason::Passed, "all checks passed".to_owned()),
     };
-    Some(condition(AVAILABLE, status, reason, message))
+    Some(condition(reason, message))
 }
 
 fn unavailable(remote: &Remote, cause: Cause, message: &str) -> Condition {
@@ -117,24 +112,24 @@ fn unavailable(remote: &Remote, cause: Cause, message: &str) -> Condition {
     let error = without(url, message);
     let (reason, message) = match (cause, &remote.service) {
         (Cause::Connect(FailureReason::Dns), Some((namespace, name))) => (
-            "ServiceNotFound",
+            Reason::ServiceNotFound,
             format!(
                 "service/{name} in {namespace:?} is not present: {error}; create the Service, or write a rule for it: \
                  --service-resolution {namespace}/{name}=HOST:PORT"
             ),
         ),
         (Cause::Connect(FailureReason::Dns), None) => (
-            "HostNotFound",
+            Reason::HostNotFound,
             format!("{url} is not present: {error}; correct the host in the annotation kubridge.io/backend"),
         ),
         (Cause::NotServing, _) => (
-            "NotServing",
+            Reason::NotServing,
             format!(
                 "{url} is connected and does not serve: {error}; see the backend's log, or let it report SERVING for \
                  the service \"\""
             ),
         ),
-        (Cause::Flapping, _) => ("Flapping", format!("{url} comes and goes: {error}")),
+        (Cause::Flapping, _) => (Reason::Flapping, format!("{url} comes and goes: {error}")),
         (Cause::Connect(reason), _) => {
             let mend = match reason {
                 FailureReason::Tls => WHERE,
@@ -144,11 +139,11 @@ fn unavailable(remote: &Remote, cause: Cause, message: &str) -> Condition {
                 | FailureReason::Timeout
                 | FailureReason::Network => "start the backend, or correct its address",
             };
-            ("FailedDiscoveryCheck", failing(remote, &format!("{error}; {mend}")))
+            (Reason::FailedDiscoveryCheck, failing(remote, &format!("{error}; {mend}")))
         }
-        (Cause::Traffic | Cause::Probe, _) => ("FailedDiscoveryCheck", failing(remote, &error)),
+        (Cause::Traffic | Cause::Probe, _) => (Reason::FailedDiscoveryCheck, failing(remote, &error)),
     };
-    condition(AVAILABLE, "False", reason, message)
+    condition(reason, message)
 }
 
 /// kube-aggregator's words. It asks an HTTPS backend for the group and version.
@@ -176,9 +171,9 @@ fn not_declared(url: &str, group_version: &str, declared: &[String]) -> String {
 
 fn discovery_current(remote: &Remote) -> Condition {
     let gv = &remote.group_version;
-    let (status, reason, message) = match &remote.documents {
+    let (reason, message) = match &remote.documents {
         Documents::Known { confirmation: Confirmation::Live, .. } => {
-            ("True", "Live", "what is served of it is what the backend says".to_owned())
+            (Reason::Live, "what is served of it is what the backend says".to_owned())
         }
         Documents::Known { confirmation: Confirmation::LastKnownGood { since, until }, .. } => {
             let until = until.map_or_else(
@@ -187,16 +182,14 @@ fn discovery_current(remote: &Remote) -> Condition {
             );
             let since = timestamp(*since);
             (
-                "True",
-                "LastKnownGood",
+                Reason::LastKnownGood,
                 format!("the backend has not confirmed it since {since}; it is served as Current {until}"),
             )
         }
         Documents::Known { confirmation: Confirmation::Expired { since, at }, .. } => {
             let (since, at) = (timestamp(*since), timestamp(*at));
             (
-                "False",
-                "Expired",
+                Reason::Expired,
                 format!(
                     "the backend has not confirmed it since {since}; it is served as Stale since {at}: bring the \
                      backend back"
@@ -207,22 +200,22 @@ fn discovery_current(remote: &Remote) -> Condition {
         | Documents::Missing { .. }
         | Documents::Rejected { .. }
         | Documents::NotDeclared { .. } => (
-            "False",
-            "NeverKnown",
+            Reason::NeverKnown,
             format!(
                 "what the backend serves of {gv} has never been known: /apis/{gv} answers 503 until it is; see the \
                      condition {AVAILABLE}"
             ),
         ),
     };
-    condition(DISCOVERY_CURRENT, status, reason, message)
+    condition(reason, message)
 }
 
-fn condition(r#type: &str, status: &str, reason: &str, message: String) -> Condition {
+fn condition(reason: Reason, message: String) -> Condition {
+    let entry = reason.entry();
     Condition {
-        r#type: r#type.to_owned(),
-        status: status.to_owned(),
-        reason: reason.to_owned(),
+        r#type: entry.condition.to_owned(),
+        status: entry.status.to_owned(),
+        reason: entry.reason.to_owned(),
         message,
         ..Condition::default()
     }

@@ -63,24 +63,30 @@ pub enum KubeconfigError {
 impl Kubeconfig {
     /// Reads the file's current context. Relative paths in it are relative to it.
     pub fn read(path: &Path) -> Result<Self, KubeconfigError> {
-        let text = read(path)?;
-        let text = String::from_utf8(text).map_err(|error| KubeconfigError::Malformed(error.to_string()))?;
-        Self::parse(&text, path.parent().unwrap_or(Path::new(".")))
+        Self::read_context(path, None)
     }
 
-    fn parse(text: &str, directory: &Path) -> Result<Self, KubeconfigError> {
+    /// Reads one context of a file; none: its current one.
+    pub fn read_context(path: &Path, context: Option<&str>) -> Result<Self, KubeconfigError> {
+        let text = read(path)?;
+        let text = String::from_utf8(text).map_err(|error| KubeconfigError::Malformed(error.to_string()))?;
+        Self::parse(&text, path.parent().unwrap_or(Path::new(".")), context)
+    }
+
+    fn parse(text: &str, directory: &Path, context: Option<&str>) -> Result<Self, KubeconfigError> {
         let file: File =
             serde_saphyr::from_str(text).map_err(|error| KubeconfigError::Malformed(error.to_string()))?;
         let unusable = |why: String| KubeconfigError::Unusable(why);
         let named = |what: &str, name: &str| {
             unusable(format!("it has no {what} {name:?}: kubectl config view shows what it has"))
         };
-        if file.current_context.is_empty() {
+        let wanted = context.unwrap_or(&file.current_context);
+        if wanted.is_empty() {
             let mend = "it has no current-context: choose one with kubectl config use-context NAME";
             return Err(unusable(mend.to_owned()));
         }
-        let context = file.contexts.into_iter().find(|c| c.name == file.current_context);
-        let context = context.ok_or_else(|| named("context", &file.current_context))?.context;
+        let context = file.contexts.into_iter().find(|c| c.name == wanted);
+        let context = context.ok_or_else(|| named("context", wanted))?.context;
         let cluster = file.clusters.into_iter().find(|c| c.name == context.cluster);
         let cluster = cluster.ok_or_else(|| named("cluster", &context.cluster))?.cluster;
         let user = file.users.into_iter().find(|u| u.name == context.user);
@@ -285,7 +291,19 @@ mod tests {
             "apiVersion: v1\nkind: Config\nclusters:\n- name: c\n  cluster: {{{cluster}}}\nusers:\n- name: u\n  user: {{{user}}}\n\
              contexts:\n- name: x\n  context: {{cluster: c, user: u}}\ncurrent-context: x\n"
         );
-        Kubeconfig::parse(&text, Path::new("/dir")).map_err(|error| error.to_string())
+        Kubeconfig::parse(&text, Path::new("/dir"), None).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn another_context_may_be_chosen() {
+        let text = "clusters: [{name: a, cluster: {server: \"https://a\"}}, {name: b, cluster: {server: \"https://b\"}}]\n\
+                    users: [{name: u, user: {}}]\n\
+                    contexts: [{name: a, context: {cluster: a, user: u}}, {name: b, context: {cluster: b, user: u}}]\n\
+                    current-context: a\n";
+        let host = |context| Kubeconfig::parse(text, Path::new("/"), context).map(|config| config.host);
+        assert_eq!(host(None).unwrap(), "a");
+        assert_eq!(host(Some("b")).unwrap(), "b");
+        assert!(host(Some("c")).unwrap_err().to_string().contains("no context \"c\""));
     }
 
     #[test]
@@ -324,8 +342,8 @@ mod tests {
             let error = parse(cluster, user).unwrap_err();
             assert!(error.contains(part), "{error}");
         }
-        let error = Kubeconfig::parse("clusters: []", Path::new("/")).unwrap_err().to_string();
+        let error = Kubeconfig::parse("clusters: []", Path::new("/"), None).unwrap_err().to_string();
         assert!(error.contains("use-context"), "{error}");
-        assert!(Kubeconfig::parse("{", Path::new("/")).is_err());
+        assert!(Kubeconfig::parse("{", Path::new("/"), None).is_err());
     }
 }

@@ -12,6 +12,11 @@ use http::Uri;
 /// What is wrong, and what to write instead.
 pub type ParseFault = (String, String);
 
+/// `text` cannot be used: what is wrong with it, and what to write instead.
+pub(crate) fn refused(text: &str, problem: &str, mend: &str) -> ParseFault {
+    (format!("{text:?} {problem}"), mend.to_owned())
+}
+
 /// `grpc://HOST:PORT` or `grpcs://HOST:PORT`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendUrl {
@@ -56,28 +61,26 @@ impl FromStr for BackendUrl {
     type Err = ParseFault;
 
     fn from_str(text: &str) -> Result<Self, ParseFault> {
-        let fault = |problem: &str| {
-            let mend = "write grpc://HOST:PORT, or grpcs://HOST:PORT for TLS".to_owned();
-            (format!("{text:?} {problem}"), mend)
-        };
-        let (scheme, _) = text.split_once("://").ok_or_else(|| fault("has no scheme"))?;
+        const MEND: &str = "write grpc://HOST:PORT, or grpcs://HOST:PORT for TLS";
+        let (scheme, _) = text.split_once("://").ok_or_else(|| refused(text, "has no scheme", MEND))?;
         let tls = match scheme {
             "grpc" => false,
             "grpcs" => true,
-            _ => return Err(fault("is not a gRPC address")),
+            _ => return Err(refused(text, "is not a gRPC address", MEND)),
         };
-        let uri: Uri = text.parse().map_err(|_| fault("is not a URL"))?;
+        let uri: Uri = text.parse().map_err(|_| refused(text, "is not a URL", MEND))?;
         let host = bare_host(&uri);
         if host.is_empty() {
-            return Err(fault("has no host"));
+            return Err(refused(text, "has no host", MEND));
         }
         if uri.authority().is_some_and(|a| a.as_str().contains('@')) {
-            return Err(fault("names a user, which gRPC does not know"));
+            return Err(refused(text, "names a user, which gRPC does not know", MEND));
         }
         if uri.path_and_query().is_some_and(|p| !matches!(p.as_str(), "" | "/")) {
-            return Err(fault("has a path, which gRPC does not know"));
+            return Err(refused(text, "has a path, which gRPC does not know", MEND));
         }
-        let port = uri.port_u16().filter(|port| *port != 0).ok_or_else(|| fault("has no port"))?;
+        let port = uri.port_u16().filter(|port| *port != 0);
+        let port = port.ok_or_else(|| refused(text, "has no port", MEND))?;
         Ok(Self { tls, host: host.to_ascii_lowercase(), port })
     }
 }
@@ -105,15 +108,16 @@ impl FromStr for AdvertiseUrl {
     type Err = ParseFault;
 
     fn from_str(text: &str) -> Result<Self, ParseFault> {
-        let fault = |problem: &str| (format!("{text:?} {problem}"), "write https://HOST:PORT".to_owned());
-        let uri: Uri = text.parse().map_err(|_| fault("is not a URL"))?;
+        const MEND: &str = "write https://HOST:PORT";
+        let uri: Uri = text.parse().map_err(|_| refused(text, "is not a URL", MEND))?;
         if uri.scheme_str() != Some("https") {
-            return Err(fault("is not an https URL"));
+            return Err(refused(text, "is not an https URL", MEND));
         }
         if uri.query().is_some() || text.contains(['@', '#']) {
-            return Err(fault("has more than a host, a port and a path"));
+            return Err(refused(text, "has more than a host, a port and a path", MEND));
         }
-        let host = bare_host(&uri).parse().map_err(|_: ParseFault| fault("has no usable host"))?;
+        let host = bare_host(&uri);
+        let host = host.parse().map_err(|_: ParseFault| refused(text, "has no usable host", MEND))?;
         Ok(Self { url: text.trim_end_matches('/').to_owned(), host })
     }
 }
@@ -153,8 +157,8 @@ impl FromStr for San {
         // What looks like an IPv4 address and is none must not pass for a name.
         let numeric_end = labels.rsplit('.').next().is_some_and(|l| l.bytes().all(|b| b.is_ascii_digit()));
         if text.len() > 253 || numeric_end || !labels.split('.').all(label_is_valid) {
-            let mend = "write a DNS name such as api.example.com, or an IP address".to_owned();
-            return Err((format!("{text:?} is neither a DNS name nor an IP address"), mend));
+            let mend = "write a DNS name such as api.example.com, or an IP address";
+            return Err(refused(text, "is neither a DNS name nor an IP address", mend));
         }
         Ok(Self::Dns(text.to_ascii_lowercase()))
     }
@@ -172,8 +176,8 @@ pub fn listen_address(text: &str) -> Result<SocketAddr, ParseFault> {
     if let Some(port) = text.strip_prefix("localhost:").and_then(port) {
         return Ok((Ipv4Addr::LOCALHOST, port).into());
     }
-    let mend = "write IP:PORT such as 127.0.0.1:6443, or :6443 for all addresses".to_owned();
-    Err((format!("{text:?} is no address to listen on"), mend))
+    let mend = "write IP:PORT such as 127.0.0.1:6443, or :6443 for all addresses";
+    Err(refused(text, "is no address to listen on", mend))
 }
 
 /// A duration as Go writes it: `1h`, `1m30s`, `1.5s`, `250ms`, `0`. Not negative.

@@ -4,7 +4,7 @@ use std::{fmt, net::Ipv6Addr, str::FromStr};
 
 use http::uri::Authority;
 
-use super::ParseFault;
+use super::{ParseFault, parse::refused};
 
 /// Hosts and ports: a backend that has several addresses. A host is a name or an IP address (IPv6 without brackets).
 pub type Places = Vec<(String, u16)>;
@@ -82,7 +82,7 @@ impl FromStr for ServiceRule {
         .ok_or_else(|| {
             let mend = "write a host such as {name}.{namespace}.svc or {name}:8443, or NAMESPACE/NAME=HOST:PORT, \
                         several places with + between them";
-            (format!("{text:?} is no rule"), mend.to_owned())
+            refused(text, "is no rule", mend)
         })
     }
 }

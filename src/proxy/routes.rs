@@ -128,6 +128,15 @@ impl Routes {
         Some((forward, entry.drain.as_ref()))
     }
 
+    /// What is served of a group and version by a schema.
+    pub(super) fn api(&self, group: &str, version: &str) -> Result<Arc<Api>, ApiError> {
+        match self.get(group, version) {
+            None | Some(Route::Forward(_) | Route::Delegate) => Err(ApiError::generic_not_found_path()),
+            Some(Route::Unserved(why)) => Err(why.error()),
+            Some(Route::Served { api, .. }) => Ok(Arc::clone(api)),
+        }
+    }
+
     /// The backend and the resource that a request is for.
     ///
     /// # Errors

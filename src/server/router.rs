@@ -9,7 +9,7 @@ use kubridge_bridge::{request_info::RequestInfo, status::ApiError};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Handler, health, respond, respond::Style};
+use super::{Handler, describe, health, respond, respond::Style};
 use crate::{
     body::Body,
     discovery::Discovery,
@@ -90,6 +90,7 @@ impl Router {
                 self.openapi.serve(path, query, request.headers()).await
             }
             "openapi" => Err(ApiError::method_not_allowed()),
+            "kubridge" if path.starts_with(describe::PATH) => get(describe::serve(&self.proxy, path)),
             _ => self.proxy.delegate(request, info, caller).await,
         }
     }
@@ -159,7 +160,7 @@ impl Default for Version {
 
 fn index() -> Value {
     json!({"paths": [
-        "/api", "/apis", "/healthz", "/healthz/ping", "/livez", "/livez/ping", "/metrics", "/openapi/v2", "/openapi/v3",
-        "/readyz", "/readyz/ping", "/readyz/shutdown", "/version",
+        "/api", "/apis", "/healthz", "/healthz/ping", "/kubridge/describe", "/livez", "/livez/ping", "/metrics",
+        "/openapi/v2", "/openapi/v3", "/readyz", "/readyz/ping", "/readyz/shutdown", "/version",
     ]})
 }

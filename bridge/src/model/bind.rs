@@ -4,7 +4,16 @@ use std::collections::{BTreeMap, HashSet};
 
 use prost_reflect::{DescriptorPool, MessageDescriptor, MethodDescriptor};
 
-use super::{ActionVerb, Binding, annotation, fault::Faults, names, request, resource::Draft, response};
+use super::{
+    ActionVerb, Binding, annotation,
+    catalogue::Problem,
+    fault::Faults,
+    names,
+    near_miss::{self, Near},
+    request,
+    resource::Draft,
+    response,
+};
 use crate::proto::{self, Verb};
 
 /// What a method does for its resource.
@@ -62,6 +71,8 @@ pub(super) struct Bindings {
     pub(super) methods: Vec<Methods>,
     /// Drafts that a method may belong to, or not: that was reported, and what they lack is not known.
     pub(super) in_doubt: HashSet<usize>,
+    /// Drafts without List, and the method that looks as if it should be it: its name, and the usual one.
+    pub(super) misnamed_lists: BTreeMap<usize, (String, String)>,
 }
 
 /// Binds all methods of a pool to `drafts`.
@@ -74,6 +85,7 @@ pub(super) fn bind(
     let mut in_doubt = HashSet::new();
     let mut bound: Vec<Methods> = drafts.iter().map(|_| Methods::new()).collect();
     let mut first: BTreeMap<(usize, Role), MethodDescriptor> = BTreeMap::new();
+    let mut leftover = Vec::new();
     for service in pool.services() {
         let mut any = false;
         let mut unread = Vec::new();
@@ -83,16 +95,8 @@ pub(super) fn bind(
                     any = true;
                     let Some(draft) = drafts.get(index) else { continue };
                     if let Some(other) = first.get(&(index, role.clone())) {
-                        faults.add(
-                            &method,
-                            format!(
-                                "{} of {} is bound twice: {} does it too",
-                                role.verb(),
-                                draft.plural,
-                                other.full_name()
-                            ),
-                            "write `option (kubridge.v1.method) = { ignore: true };` in one of them",
-                        );
+                        let problem = Problem::bound_twice(role.verb(), &draft.plural, other.full_name());
+                        faults.report(&method, problem);
                         continue;
                     }
                     first.insert((index, role.clone()), method.clone());
@@ -114,25 +118,39 @@ pub(super) fn bind(
                 Reading::None => unread.push(method),
             }
         }
-        if any {
-            for method in unread {
-                advise_unread(&method, drafts, advice);
-            }
-        }
+        leftover.extend(unread.into_iter().map(|method| (method, any)));
     }
-    Bindings { methods: bound, in_doubt }
+    // What is still missing is known when everything has been read.
+    let mut misnamed_lists = BTreeMap::new();
+    for (method, ours) in leftover {
+        let near = near_miss::find(&method, drafts, &bound);
+        if let Some(Near { index, verb: Verb::List, name }) = &near {
+            misnamed_lists.entry(*index).or_insert((method.name().to_owned(), name.clone()));
+        }
+        advise_unread(&method, ours, near, drafts, advice);
+    }
+    Bindings { methods: bound, in_doubt, misnamed_lists }
 }
 
-fn advise_unread(method: &MethodDescriptor, drafts: &[Draft], advice: &mut Faults) {
+/// `ours`: other methods of its service are bound. A service that has nothing to do with us may call its methods what
+/// it likes, unless one looks like a slip.
+fn advise_unread(
+    method: &MethodDescriptor,
+    ours: bool,
+    near: Option<Near>,
+    drafts: &[Draft],
+    advice: &mut Faults,
+) {
     let status = method.name().strip_suffix("Status").and_then(|name| name.strip_prefix("Update"));
-    let mend = match status.and_then(|kind| drafts.iter().find(|draft| draft.kind == kind)) {
-        Some(_) => "write `option (kubridge.v1.method) = { verb: UPDATE subresource: \"status\" };`",
-        None => {
-            "write `option (kubridge.v1.method) = { verb: CREATE subresource: \"...\" };`, or `{ ignore: true }` \
-             where that is meant"
-        }
-    };
-    advice.add(method, "is not served: its name is no verb and kind, and it has no option", mend);
+    if status.is_some_and(|kind| drafts.iter().any(|draft| draft.kind == kind)) {
+        advice.report(method, Problem::unbound_status_update());
+    } else if let Some((near, draft)) = near.and_then(|near| Some((near.clone(), drafts.get(near.index)?))) {
+        let option = near.verb.as_str_name();
+        let verb = option.to_ascii_lowercase();
+        advice.report(method, Problem::near_miss(verb, &draft.kind, near.name, option));
+    } else if ours {
+        advice.report(method, Problem::unbound_method());
+    }
 }
 
 enum Reading {
@@ -155,18 +173,14 @@ fn reading(method: &MethodDescriptor, drafts: &[Draft], faults: &mut Faults) -> 
         }
         Ok(_) => by_name(method, drafts, faults),
         Err(error) => {
-            faults.add(
-                method,
-                format!("(kubridge.v1.method) cannot be decoded: {error}"),
-                "compile with the api.proto of this Kubridge",
-            );
+            faults.report(method, Problem::undecodable_option("kubridge.v1.method", error));
             Reading::Fault
         }
     }
 }
 
 /// Verbs as method names begin with them. DeleteCollection before Delete is not enough: both may read.
-const PREFIXES: [(&str, Verb); 7] = [
+pub(super) const PREFIXES: [(&str, Verb); 7] = [
     ("Get", Verb::Get),
     ("List", Verb::List),
     ("Watch", Verb::Watch),
@@ -205,14 +219,12 @@ fn by_name(method: &MethodDescriptor, drafts: &[Draft], faults: &mut Faults) -> 
                 .filter_map(|(index, verb)| Some((drafts.get(*index)?.kind.as_str(), *verb)))
                 .collect();
             kinds.dedup();
-            let mend = match kinds.as_slice() {
-                [(kind, verb), _, ..] => {
-                    let verb = verb.as_str_name();
-                    format!("write `option (kubridge.v1.method) = {{ verb: {verb} kind: \"{kind}\" }};`")
-                }
-                _ => "put each resource and its service into a package of their own".to_owned(),
+            let readings = list.join(" and as ");
+            let problem = match kinds.as_slice() {
+                [(kind, verb), _, ..] => Problem::ambiguous_name(readings, verb.as_str_name(), kind),
+                _ => Problem::ambiguous_package(readings),
             };
-            faults.add(method, format!("the name can be read as {}", list.join(" and as ")), mend);
+            faults.report(method, problem);
             Reading::Doubt(several.iter().map(|(index, _)| *index).collect())
         }
     }
@@ -224,7 +236,7 @@ fn qualified(drafts: &[Draft], index: usize) -> String {
         .map_or_else(String::new, |draft| format!("{} ({})", draft.kind, draft.message.full_name()))
 }
 
-fn standard(verb: Verb) -> Option<Role> {
+pub(super) fn standard(verb: Verb) -> Option<Role> {
     Some(match verb {
         Verb::Unspecified => return None,
         Verb::Get => Role::Get,
@@ -277,32 +289,18 @@ fn by_annotation(
 ) -> Reading {
     if annotated.ignore {
         if *annotated != (proto::Method { ignore: true, ..Default::default() }) {
-            faults.add(
-                method,
-                "is ignored, and says what it is all the same",
-                "write only `ignore: true`, or leave `ignore` out",
-            );
+            faults.report(method, Problem::ignored_and_described());
             return Reading::Fault;
         }
         return Reading::Ignored;
     }
     let Ok(verb) = Verb::try_from(annotated.verb) else {
-        faults.add_field(
-            method,
-            "verb",
-            format!("{} is no verb that this Kubridge knows", annotated.verb),
-            "write one of api.proto's verbs",
-        );
+        faults.report_field(method, "verb", Problem::unknown_verb(annotated.verb));
         return Reading::Fault;
     };
     let verb = if verb == Verb::Unspecified { verb_of_name(method.name()) } else { Some(verb) };
     let Some(verb) = verb else {
-        faults.add_field(
-            method,
-            "verb",
-            "neither the name nor the option says the verb",
-            "write `verb`: GET, LIST, WATCH, CREATE, UPDATE, DELETE or DELETE_COLLECTION",
-        );
+        faults.report_field(method, "verb", Problem::no_verb());
         return Reading::Fault;
     };
     let Some(index) = kind_of(method, annotated, drafts, faults) else { return Reading::Fault };
@@ -334,41 +332,22 @@ fn role(
         "" => return standard(verb),
         "status" => {
             if verb != Verb::Update {
-                faults.add_field(
-                    method,
-                    "verb",
-                    format!("{} of the status subresource", verb.as_str_name()),
-                    "write `verb: UPDATE`; Kubridge makes get and patch of the status itself",
-                );
+                faults.report_field(method, "verb", Problem::status_verb(verb.as_str_name()));
                 return None;
             }
             if draft.status_field.is_none() {
-                faults.add_field(
-                    method,
-                    "subresource",
-                    format!("{} has no status", draft.message.full_name()),
-                    format!("write `{}Status status = 3;` in {}", draft.message.name(), draft.message.name()),
-                );
+                let problem = Problem::no_status(draft.message.full_name(), draft.message.name());
+                faults.report_field(method, "subresource", problem);
                 return None;
             }
             return Some(Role::UpdateStatus);
         }
         "scale" => {
-            faults.add_field(
-                method,
-                "subresource",
-                "scale is Kubernetes' own subresource, not an action",
-                "write another `subresource`",
-            );
+            faults.report_field(method, "subresource", Problem::scale_action());
             return None;
         }
         name if !names::is_label(name) => {
-            faults.add_field(
-                method,
-                "subresource",
-                format!("{name:?} is not a DNS label"),
-                "write lower-case letters, digits and `-`, beginning with a letter, at most 63, such as \"powercycle\"",
-            );
+            faults.report_field(method, "subresource", Problem::not_a_label(name, "powercycle"));
             return None;
         }
         _ => {}
@@ -379,12 +358,7 @@ fn role(
         Verb::Update => ActionVerb::Update,
         Verb::Delete => ActionVerb::Delete,
         Verb::List | Verb::Watch | Verb::DeleteCollection | Verb::Unspecified => {
-            faults.add_field(
-                method,
-                "verb",
-                format!("{} of a subresource", verb.as_str_name()),
-                "write CREATE (POST), GET, UPDATE (PUT) or DELETE",
-            );
+            faults.report_field(method, "verb", Problem::subresource_verb(verb.as_str_name()));
             return None;
         }
     };
@@ -404,12 +378,7 @@ fn kind_of(
     let candidates = if !annotated.kind.is_empty() {
         let found = matching(&|draft| draft.kind == annotated.kind);
         if found.is_empty() {
-            faults.add_field(
-                method,
-                "kind",
-                format!("no message is a resource of kind {:?}", annotated.kind),
-                kinds_mend(drafts),
-            );
+            faults.report_field(method, "kind", Problem::unknown_kind(&annotated.kind, kinds(drafts)));
             return None;
         }
         found
@@ -430,27 +399,23 @@ fn kind_of(
     match sorted.as_slice() {
         [index] => Some(*index),
         [] => {
-            faults.add_field(method, "kind", "nothing says which resource it belongs to", kinds_mend(drafts));
+            faults.report_field(method, "kind", Problem::no_kind(kinds(drafts)));
             None
         }
         several => {
             let list: Vec<String> = several.iter().map(|index| qualified(drafts, *index)).collect();
-            faults.add_field(
-                method,
-                "kind",
-                format!("may belong to {}", list.join(" and to ")),
-                "write `kind`, or, where it is one kind, put each resource and its service into a package of their own",
-            );
+            faults.report_field(method, "kind", Problem::several_kinds(list.join(" and to ")));
             None
         }
     }
 }
 
-fn kinds_mend(drafts: &[Draft]) -> String {
+/// All kinds: "Machine, Rack".
+fn kinds(drafts: &[Draft]) -> String {
     let mut kinds: Vec<&str> = drafts.iter().map(|draft| draft.kind.as_str()).collect();
     kinds.sort_unstable();
     kinds.dedup();
-    format!("write `kind`, one of: {}", kinds.join(", "))
+    kinds.join(", ")
 }
 
 /// How many letters of a method's name are the kind (or plural) of `draft`, in whole words.
@@ -467,20 +432,16 @@ fn named(name: &str, draft: &Draft) -> Option<usize> {
 
 fn check_streams(method: &MethodDescriptor, role: &Role, faults: &mut Faults) {
     if method.is_client_streaming() {
-        faults.add(method, "takes a stream of requests", "take one request: `rpc M(Request) returns (...)`");
+        faults.report(method, Problem::streams_requests());
     }
     let streams = method.is_server_streaming();
     match role {
         Role::Watch if !streams => {
-            faults.add(method, "a watch does not stream", "write `returns (stream ...)`");
+            faults.report(method, Problem::watch_does_not_stream());
         }
         Role::List | Role::Watch | Role::Action(..) => {}
         _ if streams => {
-            faults.add(
-                method,
-                format!("a {} streams", role.verb()),
-                "leave out `stream`: only list, watch and actions may",
-            );
+            faults.report(method, Problem::streams(role.verb()));
         }
         _ => {}
     }

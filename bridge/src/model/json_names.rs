@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use prost_reflect::{EnumDescriptor, Kind, MessageDescriptor};
 
-use super::{annotation, fault::Faults, path};
+use super::{annotation, catalogue::Problem, fault::Faults, path};
 use crate::transcode::enum_value_name;
 
 /// Checks the options of every field and the names of every enum value that `roots` reach. Messages that have a JSON form of their own do not count.
@@ -48,12 +48,8 @@ pub(crate) fn reachable(
 fn fields(message: &MessageDescriptor, faults: &mut Faults) {
     for field in message.fields() {
         if let Err(error) = annotation::read_field(&field) {
-            faults.add_field(
-                message,
-                field.name(),
-                format!("(kubridge.v1.field) cannot be decoded: {error}"),
-                "compile with the api.proto of this Kubridge",
-            );
+            let problem = Problem::undecodable_option("kubridge.v1.field", error);
+            faults.report_field(message, field.name(), problem);
         }
     }
 }
@@ -62,22 +58,16 @@ fn values(descriptor: &EnumDescriptor, faults: &mut Faults) {
     let mut names: BTreeMap<String, (i32, String)> = BTreeMap::new();
     for value in descriptor.values() {
         if let Err(error) = annotation::value(&value) {
-            faults.add_field(
-                descriptor,
-                value.name(),
-                format!("(kubridge.v1.value) cannot be decoded: {error}"),
-                "compile with the api.proto of this Kubridge",
-            );
+            let problem = Problem::undecodable_option("kubridge.v1.value", error);
+            faults.report_field(descriptor, value.name(), problem);
             continue;
         }
         let name = enum_value_name(&value);
         match names.get(&name) {
-            Some((number, other)) if *number != value.number() => faults.add_field(
-                descriptor,
-                value.name(),
-                format!("{} and {other} are both {name:?} in JSON", value.name()),
-                "rename one, or write `[(kubridge.v1.value) = {name: \"...\"}]`",
-            ),
+            Some((number, other)) if *number != value.number() => {
+                let problem = Problem::value_name_twice(value.name(), other, name);
+                faults.report_field(descriptor, value.name(), problem);
+            }
             Some(_) => {} // an alias: the same number
             None => {
                 names.insert(name, (value.number(), value.name().to_owned()));
@@ -89,12 +79,7 @@ fn values(descriptor: &EnumDescriptor, faults: &mut Faults) {
         if let Some((number, other)) = names.get(value.name())
             && *number != value.number()
         {
-            faults.add_field(
-                descriptor,
-                other,
-                format!("{other} is {:?} in JSON, which is another value's proto name", value.name()),
-                "write another `[(kubridge.v1.value) = {name: \"...\"}]`",
-            );
+            faults.report_field(descriptor, other, Problem::value_is_a_proto_name(other, value.name()));
         }
     }
 }

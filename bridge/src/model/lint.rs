@@ -7,6 +7,7 @@ use prost_reflect::{DescriptorPool, Kind};
 use super::{
     Rules, Source, annotation,
     bind::{Bindings, Methods, Role},
+    catalogue::Problem,
     comments::Comments,
     fault::Faults,
     json_names, names,
@@ -26,11 +27,7 @@ pub(super) fn files(pool: &DescriptorPool, faults: &mut Faults) {
                 }
             }
             Ok(None) => {}
-            Err(error) => faults.add(
-                &file,
-                format!("(kubridge.v1.api) cannot be decoded: {error}"),
-                "compile with the api.proto of this Kubridge",
-            ),
+            Err(error) => faults.report(&file, Problem::undecodable_option("kubridge.v1.api", error)),
         }
     }
 }
@@ -41,16 +38,8 @@ pub(super) fn nothing(pool: &DescriptorPool, faults: &mut Faults) {
         .files()
         .find(|file| file.dependencies().any(|import| import.name().ends_with("kubridge/v1/api.proto")));
     match importing {
-        Some(file) if !annotation::any_in(pool) => faults.add(
-            &file,
-            "imports kubridge/v1/api.proto, but no option of it is in the descriptors: the server's reflection strips \
-             custom options",
-            "implement kubridge.v1.Schema in the backend, or give Kubridge the file: `--descriptor-set FILE`",
-        ),
-        _ => faults.add_set(
-            "no message is a resource",
-            "import kubridge/v1/api.proto and write `option (kubridge.v1.resource) = {};` in a message",
-        ),
+        Some(file) if !annotation::any_in(pool) => faults.report(&file, Problem::options_stripped()),
+        _ => faults.report_set(Problem::no_resource()),
     }
 }
 
@@ -63,9 +52,13 @@ pub(super) fn resources(drafts: &[Draft], bindings: &Bindings, rules: &Rules, fa
             continue;
         }
         if methods.is_empty() {
-            faults.add(&draft.message, format!("no method belongs to {}", draft.kind), list_mend(draft));
+            faults.report(&draft.message, Problem::no_method(&draft.kind, draft.message.name()));
         } else if rules.require_list && !methods.contains_key(&Role::List) {
-            faults.add(&draft.message, format!("{} has no List", draft.kind), list_mend(draft));
+            let problem = match bindings.misnamed_lists.get(&index) {
+                Some((method, usual)) => Problem::misnamed_list(&draft.kind, method, usual),
+                None => Problem::no_list(&draft.kind, draft.message.name()),
+            };
+            faults.report(&draft.message, problem);
         }
     }
     let roots = drafts.iter().zip(methods).flat_map(|(draft, methods)| {
@@ -75,15 +68,6 @@ pub(super) fn resources(drafts: &[Draft], bindings: &Bindings, rules: &Rules, fa
     });
     json_names::check(roots, faults);
     list_keys(drafts, faults);
-}
-
-fn list_mend(draft: &Draft) -> String {
-    format!(
-        "write `rpc List{kind}(kubridge.v1.ListRequest) returns (List{kind}Response);` in a service, with \
-         `kubridge.v1.ListMeta metadata = 1; repeated {message} items = 2;`",
-        kind = draft.kind,
-        message = draft.message.name()
-    )
 }
 
 /// Two resources of one group and version with one name.
@@ -96,16 +80,8 @@ fn collisions(drafts: &[Draft], faults: &mut Faults) {
         for kind in [draft.kind.clone(), format!("{}List", draft.kind)] {
             if let Some(other) = kinds.insert(key(&kind), draft) {
                 shadowed = true;
-                faults.add_field(
-                    &draft.message,
-                    "kind",
-                    format!(
-                        "{} and {} both have the kind {kind}",
-                        other.message.full_name(),
-                        draft.message.full_name()
-                    ),
-                    "write another `kind` in one of them",
-                );
+                let (first, second) = (other.message.full_name(), draft.message.full_name());
+                faults.report_field(&draft.message, "kind", Problem::kind_twice(first, second, kind));
                 break;
             }
         }
@@ -116,20 +92,15 @@ fn collisions(drafts: &[Draft], faults: &mut Faults) {
                 Some((other, _)) if other.message == draft.message => {}
                 // Two of a kind have one singular: that was reported.
                 Some(_) if shadowed && field == "singular" => {}
-                Some((other, other_field)) => faults.add_field(
-                    &draft.message,
-                    field,
-                    if field == "plural" && *other_field == "plural" {
-                        format!(
-                            "{} and {} both have the plural {name:?}",
-                            other.message.full_name(),
-                            draft.message.full_name()
-                        )
+                Some((other, other_field)) => {
+                    let first = other.message.full_name();
+                    let problem = if field == "plural" && *other_field == "plural" {
+                        Problem::plural_twice(first, draft.message.full_name(), name)
                     } else {
-                        format!("{name:?} is a name ({other_field}) of {} too", other.message.full_name())
-                    },
-                    format!("write another `{field}`"),
-                ),
+                        Problem::name_taken(name, other_field, first, field)
+                    };
+                    faults.report_field(&draft.message, field, problem);
+                }
                 None => {
                     taken.insert(key(name), (draft, field));
                 }
@@ -147,61 +118,36 @@ fn list_keys(drafts: &[Draft], faults: &mut Faults) {
     {
         let annotated = annotation::field(&field);
         let Ok(list_type) = ListType::try_from(annotated.list_type) else {
-            faults.add_field(
-                message,
-                field.name(),
-                format!("{} is no list type that this Kubridge knows", annotated.list_type),
-                "write ATOMIC, SET or MAP",
-            );
+            faults.report_field(message, field.name(), Problem::unknown_list_type(annotated.list_type));
             continue;
         };
         if list_type != ListType::Unspecified && !field.is_list() {
-            faults.add_field(message, field.name(), "list_type on what is no list", "leave `list_type` out");
+            faults.report_field(message, field.name(), Problem::list_type_of_no_list());
             continue;
         }
         if list_type != ListType::Map {
             if !annotated.list_map_keys.is_empty() {
-                faults.add_field(
-                    message,
-                    field.name(),
-                    "list_map_keys without MAP",
-                    "write `list_type: MAP`",
-                );
+                faults.report_field(message, field.name(), Problem::keys_without_map());
             }
             if list_type == ListType::Set
                 && matches!(field.kind(), Kind::Message(m) if !super::path::is_scalar(m.full_name()))
             {
-                faults.add_field(
-                    message,
-                    field.name(),
-                    "a SET of messages",
-                    "write `list_type: MAP` with its keys, or ATOMIC",
-                );
+                faults.report_field(message, field.name(), Problem::set_of_messages());
             }
             continue;
         }
         let Kind::Message(element) = field.kind() else {
-            faults.add_field(message, field.name(), "a MAP of scalars", "write `list_type: SET`");
+            faults.report_field(message, field.name(), Problem::map_of_scalars());
             continue;
         };
         if annotated.list_map_keys.is_empty() {
-            faults.add_field(
-                message,
-                field.name(),
-                "a MAP without keys",
-                "write `list_map_keys`: the fields that make the key",
-            );
+            faults.report_field(message, field.name(), Problem::map_without_keys());
         }
         for key in &annotated.list_map_keys {
             if !element.fields().any(|field| {
                 field.json_name() == key && !matches!(field.kind(), Kind::Message(_)) && !field.is_list()
             }) {
-                faults.add_field(
-                    message,
-                    field.name(),
-                    format!("the key {key:?} is no scalar field of {}", element.full_name()),
-                    "write the fields' JSON names",
-                );
+                faults.report_field(message, field.name(), Problem::bad_map_key(key, element.full_name()));
             }
         }
     }
@@ -232,41 +178,22 @@ pub(super) fn advise(drafts: &[Draft], methods: &[Methods], comments: &Comments,
                     && !field.supports_presence()
                     && !annotation::field(&field).emit_zero
                 {
-                    advice.add_field(
-                        &status,
-                        field.name(),
-                        "a zero of it is left out of JSON, where `kubectl wait` looks for it",
-                        "write `[(kubridge.v1.field) = {emit_zero: true}]`, or make it `optional`",
-                    );
+                    advice.report_field(&status, field.name(), Problem::zero_left_out());
                 }
             }
         }
         if let Some(delete) = methods.get(&Role::Delete) {
             let conditional = [Source::DeleteOptions, Source::Preconditions, Source::ResourceVersion];
             if !delete.request.iter().any(|binding| conditional.contains(&binding.source)) {
-                advice.add_field(
-                    &draft.message,
-                    "delete",
-                    "the request of Delete has no place for the version that was read: deletes cannot be conditional",
-                    "put `kubridge.v1.DeleteOptions options` into it",
-                );
+                advice.report_field(&draft.message, "delete", Problem::unconditional_delete());
             }
         }
         if !names::is_subdomain(&draft.group) || draft.group.contains('.') {
             continue;
         }
-        advice.add_field(
-            &draft.message,
-            "group",
-            format!("the group {:?} has no dot: it may collide with Kubernetes' own", draft.group),
-            "write a DNS name that you own, such as \"inventory.example.com\"",
-        );
+        advice.report_field(&draft.message, "group", Problem::group_without_dot(&draft.group));
     }
     for file in files.values().filter(|file| !comments.any_in(file)) {
-        advice.add(
-            file,
-            "there are no comments in the descriptors: `kubectl explain` has no text",
-            "implement kubridge.v1.Schema, or compile with `--include_source_info`",
-        );
+        advice.report(file, Problem::no_comments());
     }
 }

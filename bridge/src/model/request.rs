@@ -5,6 +5,7 @@ use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor};
 use super::{
     ActionVerb, Binding, Source, annotation,
     bind::Role,
+    catalogue::Problem,
     fault::Faults,
     resource::{Draft, is_message},
 };
@@ -34,28 +35,20 @@ fn standard(method: &MethodDescriptor, role: &Role, draft: &Draft, faults: &mut 
     for field in input.fields() {
         let source = match source(&field, draft) {
             Ok(source) => source,
-            Err((message, mend)) => {
-                faults.add_field(method, field.name(), message, mend);
+            Err(problem) => {
+                faults.report_field(method, field.name(), problem);
                 continue;
             }
         };
         if source != Source::Nothing && !allowed.contains(&source) {
-            let (message, mend) = unbound(&field, draft, role);
-            faults.add_field(method, field.name(), message, mend);
+            let problem = Problem::field_of_another_verb(field.name(), role.verb(), &draft.plural);
+            faults.report_field(method, field.name(), problem);
             continue;
         }
         if let Some(first) = bindings.iter().find(|b| b.source == source && source != Source::Nothing) {
             let first = first.field.and_then(|number| input.get_field(number));
-            faults.add_field(
-                method,
-                field.name(),
-                format!(
-                    "{} and {} get the same value",
-                    first.as_ref().map_or("another field", |first| first.name()),
-                    field.name()
-                ),
-                "leave one out, or write `[(kubridge.v1.field) = {bind: NONE}]`",
-            );
+            let first = first.as_ref().map_or("another field", |first| first.name());
+            faults.report_field(method, field.name(), Problem::same_value(first, field.name()));
             continue;
         }
         bindings.push(Binding { field: Some(field.number()), source });
@@ -79,32 +72,20 @@ fn check_needs(
         Role::Create | Role::Update | Role::UpdateStatus => {
             let reported = method.input().fields().any(|field| is_body_like(&field));
             if !has(Source::Object) && !reported {
-                faults.add(
-                    method,
-                    format!("the request {} has no place for the {}", method.input().full_name(), draft.kind),
-                    format!(
-                        "put a field of type {} into it, or make {0} the request",
-                        draft.message.full_name()
-                    ),
-                );
+                let (request, message) = (method.input(), draft.message.full_name());
+                let problem = Problem::no_place_for_object(request.full_name(), &draft.kind, message);
+                faults.report(method, problem);
             }
         }
         Role::Get | Role::Delete if !has(Source::Name) && !named("name") => {
-            faults.add(
-                method,
-                format!("the request {} has no place for the object's name", method.input().full_name()),
-                format!("write `string name`, or make kubridge.v1.{role:?}Request the request"),
-            );
+            let standard = format!("kubridge.v1.{role:?}Request");
+            faults.report(method, Problem::no_place_for_name(method.input().full_name(), standard));
         }
         _ => {}
     }
     let writes = matches!(role, Role::Create | Role::Update | Role::UpdateStatus);
     if draft.namespaced && !writes && !has(Source::Namespace) && !named("namespace") {
-        faults.add(
-            method,
-            format!("the request {} has no place for the namespace", method.input().full_name()),
-            format!("write `string namespace`, or, where {} lives in none, `scope: CLUSTER`", draft.kind),
-        );
+        faults.report(method, Problem::no_place_for_namespace(method.input().full_name(), &draft.kind));
     }
 }
 
@@ -113,40 +94,30 @@ fn is_body_like(field: &FieldDescriptor) -> bool {
     matches!(field.kind(), Kind::Message(m) if !m.full_name().starts_with("kubridge.v1."))
 }
 
-type Problem = (String, String);
-
 fn source(field: &FieldDescriptor, draft: &Draft) -> Result<Source, Problem> {
     let annotated = annotation::read_field(field)
-        .map_err(|error| {
-            (
-                format!("(kubridge.v1.field) cannot be decoded: {error}"),
-                "compile with the api.proto of this Kubridge".to_owned(),
-            )
-        })?
+        .map_err(|error| Problem::undecodable_option("kubridge.v1.field", error))?
         .unwrap_or_default();
     match Bind::try_from(annotated.bind) {
         Ok(Bind::Unspecified) => {}
         Ok(Bind::None) => return Ok(Source::Nothing),
-        Ok(Bind::Namespace) => return string(field, Source::Namespace),
-        Ok(Bind::Name) => return string(field, Source::Name),
+        Ok(Bind::Namespace | Bind::Name) if !is_one(field, &[Kind::String]) => {
+            return Err(Problem::wrong_type(field.name(), format!("string {}", field.name()), "NONE"));
+        }
+        Ok(Bind::Namespace) => return Ok(Source::Namespace),
+        Ok(Bind::Name) => return Ok(Source::Name),
         Ok(Bind::Body) if is_message(field, draft.message.full_name()) => return Ok(Source::Object),
         Ok(Bind::Body) => {
-            return Err((
-                format!("bind: BODY, but {} is not the {}", field.name(), draft.message.full_name()),
-                format!("make it a {}; other bodies only an action has", draft.message.full_name()),
-            ));
+            return Err(Problem::bound_body(field.name(), draft.message.full_name()));
         }
         Err(_) => {
-            return Err((
-                format!("{} is no binding that this Kubridge knows", annotated.bind),
-                "write BODY, NONE, NAMESPACE or NAME".to_owned(),
-            ));
+            return Err(Problem::unknown_bind(annotated.bind));
         }
     }
     if let Some(source) = by_type(field, draft) {
         return Ok(source);
     }
-    by_name(field).unwrap_or_else(|| Err(unbound_anywhere(field, draft)))
+    by_name(field, "NONE").unwrap_or_else(|| Err(unbound_anywhere(field, draft)))
 }
 
 fn by_type(field: &FieldDescriptor, draft: &Draft) -> Option<Source> {
@@ -169,55 +140,46 @@ fn by_type(field: &FieldDescriptor, draft: &Draft) -> Option<Source> {
     })
 }
 
-fn by_name(field: &FieldDescriptor) -> Option<Result<Source, Problem>> {
+/// `or_bind`: what says that a field of this name is meant to be something else.
+fn by_name(field: &FieldDescriptor, or_bind: &str) -> Option<Result<Source, Problem>> {
+    let fits = |source, wanted: &str, fits: bool| {
+        let declaration = || format!("{wanted} {}", field.name());
+        if fits { Ok(source) } else { Err(Problem::wrong_type(field.name(), declaration(), or_bind)) }
+    };
+    let string = |source| fits(source, "string", is_one(field, &[Kind::String]));
+    let boolean = |source| fits(source, "bool", is_one(field, &[Kind::Bool]));
+    let integer = |source| fits(source, "int64", is_one(field, &INTEGERS));
     let name = field.name();
     Some(match name {
-        "namespace" => string(field, Source::Namespace),
-        "name" => string(field, Source::Name),
-        "label_selector" => string(field, Source::LabelSelector),
-        "field_selector" => string(field, Source::FieldSelector),
-        "continue" => string(field, Source::Continue),
-        "resource_version" => string(field, Source::ResourceVersion),
-        "resource_version_match" => string(field, Source::ResourceVersionMatch),
-        "field_manager" => string(field, Source::FieldManager),
-        "field_validation" => string(field, Source::FieldValidation),
-        "propagation_policy" => string(field, Source::PropagationPolicy),
-        "limit" => integer(field, Source::Limit),
-        "timeout_seconds" => integer(field, Source::TimeoutSeconds),
-        "grace_period_seconds" => integer(field, Source::GracePeriodSeconds),
-        "allow_watch_bookmarks" => boolean(field, Source::AllowWatchBookmarks),
-        "send_initial_events" => boolean(field, Source::SendInitialEvents),
-        "orphan_dependents" => boolean(field, Source::OrphanDependents),
-        "validate_only" => boolean(field, Source::DryRunFlag),
+        "namespace" => string(Source::Namespace),
+        "name" => string(Source::Name),
+        "label_selector" => string(Source::LabelSelector),
+        "field_selector" => string(Source::FieldSelector),
+        "continue" => string(Source::Continue),
+        "resource_version" => string(Source::ResourceVersion),
+        "resource_version_match" => string(Source::ResourceVersionMatch),
+        "field_manager" => string(Source::FieldManager),
+        "field_validation" => string(Source::FieldValidation),
+        "propagation_policy" => string(Source::PropagationPolicy),
+        "limit" => integer(Source::Limit),
+        "timeout_seconds" => integer(Source::TimeoutSeconds),
+        "grace_period_seconds" => integer(Source::GracePeriodSeconds),
+        "allow_watch_bookmarks" => boolean(Source::AllowWatchBookmarks),
+        "send_initial_events" => boolean(Source::SendInitialEvents),
+        "orphan_dependents" => boolean(Source::OrphanDependents),
+        "validate_only" => boolean(Source::DryRunFlag),
         "dry_run" if field.is_list() && field.kind() == Kind::String => Ok(Source::DryRun),
         "dry_run" if !field.is_list() && field.kind() == Kind::Bool => Ok(Source::DryRunFlag),
-        "dry_run" => Err(wrong_type(name, "bool dry_run` or `repeated string dry_run")),
-        "preconditions" => Err(wrong_type(name, "kubridge.v1.Preconditions preconditions")),
+        "dry_run" => Err(Problem::wrong_type(name, "bool dry_run` or `repeated string dry_run", or_bind)),
+        "preconditions" => Err(Problem::wrong_type(name, "kubridge.v1.Preconditions preconditions", or_bind)),
         _ => return None,
     })
 }
 
-fn string(field: &FieldDescriptor, source: Source) -> Result<Source, Problem> {
-    let fits = !field.is_list() && field.kind() == Kind::String;
-    if fits { Ok(source) } else { Err(wrong_type(field.name(), &format!("string {}", field.name()))) }
-}
+const INTEGERS: [Kind; 4] = [Kind::Int64, Kind::Int32, Kind::Uint64, Kind::Uint32];
 
-fn boolean(field: &FieldDescriptor, source: Source) -> Result<Source, Problem> {
-    let fits = !field.is_list() && field.kind() == Kind::Bool;
-    if fits { Ok(source) } else { Err(wrong_type(field.name(), &format!("bool {}", field.name()))) }
-}
-
-fn integer(field: &FieldDescriptor, source: Source) -> Result<Source, Problem> {
-    let fits =
-        !field.is_list() && matches!(field.kind(), Kind::Int64 | Kind::Int32 | Kind::Uint64 | Kind::Uint32);
-    if fits { Ok(source) } else { Err(wrong_type(field.name(), &format!("int64 {}", field.name()))) }
-}
-
-fn wrong_type(name: &str, declaration: &str) -> Problem {
-    (
-        format!("{name} has not the type that its name promises"),
-        format!("write `{declaration}`, or `[(kubridge.v1.field) = {{bind: NONE}}]`"),
-    )
+fn is_one(field: &FieldDescriptor, kinds: &[Kind]) -> bool {
+    !field.is_list() && kinds.contains(&field.kind())
 }
 
 fn unbound_anywhere(field: &FieldDescriptor, draft: &Draft) -> Problem {
@@ -225,32 +187,10 @@ fn unbound_anywhere(field: &FieldDescriptor, draft: &Draft) -> Problem {
         && is_body_like(field)
     {
         let list = if field.is_list() { "a list of " } else { "" };
-        return (
-            format!(
-                "nothing binds {}: {list}{} is not the {}",
-                field.name(),
-                message.full_name(),
-                draft.kind
-            ),
-            format!(
-                "make it one {}, or write `[(kubridge.v1.field) = {{bind: NONE}}]`",
-                draft.message.full_name()
-            ),
-        );
+        let found = format!("{list}{}", message.full_name());
+        return Problem::unbound_message(field.name(), found, &draft.kind, draft.message.full_name());
     }
-    (
-        format!("nothing binds {}", field.name()),
-        "give it the name or type of a part of the request (namespace, name, label_selector, ..., \
-         kubridge.v1.*Options), or write `[(kubridge.v1.field) = {bind: NONE}]`"
-            .to_owned(),
-    )
-}
-
-fn unbound(field: &FieldDescriptor, draft: &Draft, role: &Role) -> Problem {
-    (
-        format!("nothing binds {}: {} of {} has no such part", field.name(), role.verb(), draft.plural),
-        "leave it out, or write `[(kubridge.v1.field) = {bind: NONE}]`".to_owned(),
-    )
+    Problem::unbound_field(field.name())
 }
 
 /// What the request of a verb has to give.
@@ -338,19 +278,16 @@ fn action(method: &MethodDescriptor, verb: ActionVerb, draft: &Draft, faults: &m
     for field in input.fields() {
         let source = match action_source(&field, draft) {
             Ok(source) => source,
-            Err((message, mend)) => {
-                faults.add_field(method, field.name(), message, mend);
+            Err(problem) => {
+                faults.report_field(method, field.name(), problem);
                 continue;
             }
         };
         match source {
             Some(source) => bindings.push(Binding { field: Some(field.number()), source }),
-            None if verb == ActionVerb::Get => faults.add_field(
-                method,
-                field.name(),
-                format!("nothing binds {}: a GET has no body", field.name()),
-                "write `verb: CREATE`, leave the field out, or write `[(kubridge.v1.field) = {bind: NONE}]`",
-            ),
+            None if verb == ActionVerb::Get => {
+                faults.report_field(method, field.name(), Problem::get_has_no_body(field.name()));
+            }
             None => body = true,
         }
     }
@@ -364,14 +301,8 @@ fn action(method: &MethodDescriptor, verb: ActionVerb, draft: &Draft, faults: &m
         if has(source) || reported || (source == Source::Namespace && !draft.namespaced) {
             continue;
         }
-        faults.add(
-            method,
-            format!("the request {} has no place for the object's {missing}", input.full_name()),
-            format!(
-                "write `string {missing}`, or mark another field `[(kubridge.v1.field) = {{bind: {}}}]`",
-                missing.to_uppercase()
-            ),
-        );
+        let problem = Problem::no_place_in_action(input.full_name(), missing, missing.to_uppercase());
+        faults.report(method, problem);
     }
     bindings
 }
@@ -383,9 +314,7 @@ fn action_source(field: &FieldDescriptor, draft: &Draft) -> Result<Option<Source
         Ok(Bind::Unspecified) => match (field.name(), by_type(field, draft)) {
             (_, Some(Source::Object | Source::Preconditions)) => Ok(None),
             (_, Some(options)) => Ok(Some(options)),
-            ("namespace" | "name" | "dry_run" | "validate_only", None) => by_name(field)
-                .transpose()
-                .map_err(|(message, mend)| (message, mend.replace("bind: NONE", "bind: BODY"))),
+            ("namespace" | "name" | "dry_run" | "validate_only", None) => by_name(field, "BODY").transpose(),
             _ => Ok(None),
         },
         _ => source(field, draft).map(Some),

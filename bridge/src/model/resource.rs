@@ -4,6 +4,7 @@ use prost_reflect::{Kind, MessageDescriptor};
 
 use super::{
     Column, Rules,
+    catalogue::Problem,
     comments::Comments,
     fault::Faults,
     names,
@@ -71,11 +72,7 @@ pub(super) fn read(
     let resource = match annotation::resource(message) {
         Ok(resource) => resource?,
         Err(error) => {
-            faults.add(
-                message,
-                format!("(kubridge.v1.resource) cannot be decoded: {error}"),
-                "compile with the api.proto of this Kubridge",
-            );
+            faults.report(message, Problem::undecodable_option("kubridge.v1.resource", error));
             return None;
         }
     };
@@ -109,20 +106,10 @@ pub(super) fn read(
 
 fn check_enums(resource: &proto::Resource, message: &MessageDescriptor, faults: &mut Faults) {
     if Scope::try_from(resource.scope).is_err() {
-        faults.add_field(
-            message,
-            "scope",
-            format!("{} is no scope that this Kubridge knows", resource.scope),
-            "write NAMESPACED or CLUSTER",
-        );
+        faults.report_field(message, "scope", Problem::unknown_scope(resource.scope));
     }
     if Lifecycle::try_from(resource.lifecycle).is_err() {
-        faults.add_field(
-            message,
-            "lifecycle",
-            format!("{} is no lifecycle that this Kubridge knows", resource.lifecycle),
-            "write MANAGED or BACKEND",
-        );
+        faults.report_field(message, "lifecycle", Problem::unknown_lifecycle(resource.lifecycle));
     }
 }
 
@@ -134,12 +121,8 @@ fn check_names(draft: &Draft, resource: &proto::Resource, faults: &mut Faults) {
             (true, false) => "group",
             _ => "version",
         };
-        faults.add_field(
-            at,
-            if draft.group.is_empty() { "group" } else { "version" },
-            format!("{} has no {missing}", draft.kind),
-            "write `option (kubridge.v1.api) = { group: \"inventory.example.com\" version: \"v1\" };` in the file",
-        );
+        let field = if draft.group.is_empty() { "group" } else { "version" };
+        faults.report_field(at, field, Problem::no_group_version(&draft.kind, missing));
     }
     // What the file declares is checked once, at the file.
     if !resource.group.is_empty() {
@@ -149,114 +132,66 @@ fn check_names(draft: &Draft, resource: &proto::Resource, faults: &mut Faults) {
         check_version(&resource.version, at, faults);
     }
     if !names::is_kind(&draft.kind) {
-        faults.add_field(
-            at,
-            "kind",
-            format!("{:?} is not a kind", draft.kind),
-            "write CamelCase letters and digits, at most 63, such as \"Machine\"",
-        );
+        faults.report_field(at, "kind", Problem::bad_kind(&draft.kind));
     } else if RESERVED_KINDS.contains(&draft.kind.as_str()) {
-        faults.add_field(
-            at,
-            "kind",
-            format!("{} is a kind of Kubernetes itself, in every group", draft.kind),
-            "write another `kind`",
-        );
+        faults.report_field(at, "kind", Problem::reserved_kind(&draft.kind));
     }
-    check_label(at, "plural", &draft.plural, "\"machines\"", faults);
-    check_label(at, "singular", &draft.singular, "\"machine\"", faults);
+    check_label(at, "plural", &draft.plural, "machines", faults);
+    check_label(at, "singular", &draft.singular, "machine", faults);
     for name in &draft.short_names {
-        check_label(at, "short_names", name, "\"mach\"", faults);
+        check_label(at, "short_names", name, "mach", faults);
     }
     for name in &draft.categories {
-        check_label(at, "categories", name, "\"all\"", faults);
+        check_label(at, "categories", name, "all", faults);
     }
     if RESERVED_PLURALS.contains(&draft.plural.as_str()) {
-        faults.add_field(
-            at,
-            "plural",
-            format!("{:?} has a meaning of its own in Kubernetes' paths", draft.plural),
-            "write another `plural`",
-        );
+        faults.report_field(at, "plural", Problem::reserved_plural(&draft.plural));
     }
 }
 
 fn check_label(at: &MessageDescriptor, field: &str, name: &str, example: &str, faults: &mut Faults) {
     if !names::is_label(name) {
-        faults.add_field(
-            at,
-            field,
-            format!("{name:?} is not a DNS label"),
-            format!("write lower-case letters, digits and `-`, beginning with a letter, at most 63, such as {example}"),
-        );
+        faults.report_field(at, field, Problem::not_a_label(name, example));
     }
 }
 
 /// Checks a group that is not empty.
 pub(super) fn check_group(group: &str, at: impl Into<super::fault::Place>, faults: &mut Faults) {
     if !names::is_subdomain(group) {
-        faults.add_field(
-            at,
-            "group",
-            format!("{group:?} is not an API group"),
-            "write a DNS name in lower case that you own, such as \"inventory.example.com\"",
-        );
+        faults.report_field(at, "group", Problem::bad_group(group));
     }
 }
 
 /// Checks a version that is not empty.
 pub(super) fn check_version(version: &str, at: impl Into<super::fault::Place>, faults: &mut Faults) {
     if !names::is_version(version) {
-        faults.add_field(
-            at,
-            "version",
-            format!("{version:?} is not a Kubernetes API version"),
-            "write `v`, a number, and optionally `alpha` or `beta` and a number: \"v1\", \"v1beta1\"",
-        );
+        faults.report_field(at, "version", Problem::bad_version(version));
     }
 }
 
 fn check_metadata(message: &MessageDescriptor, faults: &mut Faults) {
-    let mend = "write `kubridge.v1.ObjectMeta metadata = 1;`";
     let first = message.get_field(1);
     match message.get_field_by_name("metadata") {
         Some(field) => {
             if !is_message(&field, "kubridge.v1.ObjectMeta") {
-                faults.add_field(message, "metadata", "metadata is not one kubridge.v1.ObjectMeta", mend);
+                faults.report_field(message, "metadata", Problem::metadata_type());
             }
             if field.number() != 1 {
-                faults.add_field(
-                    message,
-                    "metadata",
-                    format!("metadata is field {}, not 1", field.number()),
-                    mend,
-                );
+                faults.report_field(message, "metadata", Problem::metadata_number(field.number()));
             } else if field.json_name() != "metadata" {
-                faults.add_field(
-                    message,
-                    "metadata",
-                    format!("metadata has the JSON name {:?}", field.json_name()),
-                    "leave out `json_name`",
-                );
+                let problem = Problem::part_json_name("metadata", field.json_name());
+                faults.report_field(message, "metadata", problem);
             }
         }
         None => match first {
-            Some(field) => faults.add_field(
-                message,
-                "metadata",
-                format!("a resource has no metadata, and field 1 is {}", field.name()),
-                format!("{mend} and give {} another number", field.name()),
-            ),
-            None => faults.add_field(message, "metadata", "a resource has no metadata", mend),
+            Some(field) => {
+                faults.report_field(message, "metadata", Problem::no_metadata_but_another(field.name()));
+            }
+            None => faults.report_field(message, "metadata", Problem::no_metadata()),
         },
     }
     for field in message.fields().filter(|field| matches!(field.json_name(), "apiVersion" | "kind")) {
-        faults.add_field(
-            message,
-            field.name(),
-            format!("a resource has a field {} of its own", field.json_name()),
-            "leave it out: Kubridge writes apiVersion and kind",
-        );
+        faults.report_field(message, field.name(), Problem::own_type_meta(field.json_name()));
     }
 }
 
@@ -269,27 +204,17 @@ fn part(
     faults: &mut Faults,
 ) -> Option<u32> {
     let field = message.get_field_by_name(name)?;
-    let mend = format!("write `{}{} {name} = {number};`, a message", message.name(), capitalised(name));
+    let type_name = format!("{}{}", message.name(), capitalised(name));
     if rules.fixed_numbers && field.number() != number {
-        faults.add_field(
-            message,
-            name,
-            format!("{name} is field {}, not {number}", field.number()),
-            mend.clone(),
-        );
+        faults.report_field(message, name, Problem::part_number(name, field.number(), number, &type_name));
     }
     let singular = !field.is_list() && !field.is_map();
     match field.kind() {
         Kind::Message(part) if singular && !path::is_scalar(part.full_name()) => {}
-        _ => faults.add_field(message, name, format!("{name} is not one message"), mend),
+        _ => faults.report_field(message, name, Problem::part_type(name, number, &type_name)),
     }
     if field.json_name() != name {
-        faults.add_field(
-            message,
-            name,
-            format!("{name} has the JSON name {:?}", field.json_name()),
-            "leave out `json_name`",
-        );
+        faults.report_field(message, name, Problem::part_json_name(name, field.json_name()));
     }
     Some(field.number())
 }
@@ -316,40 +241,20 @@ fn columns(
     for (index, column) in resource.columns.iter().enumerate() {
         let place = format!("columns[{index}]");
         if column.name.is_empty() {
-            faults.add_field(
-                message,
-                &place,
-                "a column has no name",
-                "write `name`, its heading: \"Serial\"",
-            );
+            faults.report_field(message, &place, Problem::column_unnamed());
         } else if columns.iter().any(|other| other.name == column.name) {
-            faults.add_field(
-                message,
-                &place,
-                format!("two columns are called {:?}", column.name),
-                "give each its own `name`",
-            );
+            faults.report_field(message, &place, Problem::column_twice(&column.name));
         }
         let leaf = match path::follow(message, &column.path) {
             Ok(leaf) => leaf,
             Err(why) => {
-                faults.add_field(
-                    message,
-                    &place,
-                    format!("the path {:?} {why}", column.path),
-                    "write a JSONPath from the object, in JSON names: \".spec.serial\"",
-                );
+                faults.report_field(message, &place, Problem::column_path(&column.path, why));
                 Leaf::Free
             }
         };
         let known = ["", "string", "integer", "number", "boolean", "date"];
         if !known.contains(&column.r#type.as_str()) {
-            faults.add_field(
-                message,
-                &place,
-                format!("{:?} is not a type of a column", column.r#type),
-                "write string, integer, number, boolean or date, or leave `type` out",
-            );
+            faults.report_field(message, &place, Problem::column_type(&column.r#type));
         }
         let default_description = match &leaf {
             Leaf::Field { field, .. } => comments.field(field),
@@ -417,12 +322,9 @@ fn selectable(resource: &proto::Resource, message: &MessageDescriptor, faults: &
             Ok(_) => Some("does not lead to one string, number, bool or enum".to_owned()),
         };
         match problem {
-            Some(why) => faults.add_field(
-                message,
-                "selectable_fields",
-                format!("the path {path:?} {why}"),
-                "write the path of one scalar field, in JSON names: \".spec.rack\"",
-            ),
+            Some(why) => {
+                faults.report_field(message, "selectable_fields", Problem::selectable_path(path, why));
+            }
             None => {
                 let path = path.trim_start_matches('.').to_owned();
                 if !paths.contains(&path) && !matches!(path.as_str(), "metadata.name" | "metadata.namespace")

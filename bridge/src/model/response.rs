@@ -4,6 +4,7 @@ use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor};
 
 use super::{
     bind::Role,
+    catalogue::Problem,
     fault::Faults,
     resource::{Draft, is_message},
 };
@@ -13,16 +14,9 @@ pub(super) fn check(method: &MethodDescriptor, role: &Role, draft: &Draft, fault
     match role {
         Role::Get | Role::Create | Role::Update | Role::UpdateStatus => {
             if method.output() != draft.message {
-                faults.add(
-                    method,
-                    format!(
-                        "{} answers with {}, not with the {}",
-                        role.verb(),
-                        method.output().full_name(),
-                        draft.kind
-                    ),
-                    format!("write `returns ({})`", draft.message.full_name()),
-                );
+                let (answer, message) = (method.output(), draft.message.full_name());
+                let problem = Problem::wrong_answer(role.verb(), answer.full_name(), &draft.kind, message);
+                faults.report(method, problem);
             }
         }
         Role::List => list(method, draft, faults),
@@ -31,14 +25,7 @@ pub(super) fn check(method: &MethodDescriptor, role: &Role, draft: &Draft, fault
         Role::Delete | Role::DeleteCollection | Role::Action(..) => {}
     }
     if *role == Role::DeleteCollection && draft.managed {
-        faults.add(
-            method,
-            format!("DELETE_COLLECTION of {}, whose metadata Kubridge manages", draft.kind),
-            format!(
-                "leave it out (Kubridge lists and deletes each), write `ignore: true`, or `lifecycle: BACKEND` in {}",
-                draft.message.full_name()
-            ),
-        );
+        faults.report(method, Problem::managed_delete_collection(&draft.kind, draft.message.full_name()));
     }
 }
 
@@ -47,27 +34,14 @@ fn list(method: &MethodDescriptor, draft: &Draft, faults: &mut Faults) {
     let metadata =
         field(&output, 1, "metadata").is_some_and(|field| is_message(&field, "kubridge.v1.ListMeta"));
     if !metadata {
-        faults.add_field(
-            method,
-            "metadata",
-            format!("the answer {} has no ListMeta in field 1", output.full_name()),
-            "write `kubridge.v1.ListMeta metadata = 1;`",
-        );
+        faults.report_field(method, "metadata", Problem::list_metadata(output.full_name()));
     }
     let items = field(&output, 2, "items").is_some_and(|field| {
         field.is_list() && matches!(field.kind(), Kind::Message(m) if m == draft.message)
     });
     if !items {
-        faults.add_field(
-            method,
-            "items",
-            format!(
-                "the answer {} has no list of {} in field 2",
-                output.full_name(),
-                draft.message.full_name()
-            ),
-            format!("write `repeated {} items = 2;`", draft.message.full_name()),
-        );
+        let problem = Problem::list_items(output.full_name(), draft.message.full_name());
+        faults.report_field(method, "items", problem);
     }
 }
 
@@ -103,15 +77,8 @@ fn watch(method: &MethodDescriptor, draft: &Draft, faults: &mut Faults) {
             None if !required => continue,
             None => "has nothing",
         };
-        faults.add_field(
-            method,
-            name,
-            format!(
-                "the answer {} has not the shape of kubridge.v1.Event: it {problem} in field {number}",
-                output.full_name()
-            ),
-            format!("write `{type_name} {name} = {number};`"),
-        );
+        let problem = Problem::event_shape(output.full_name(), problem, number, type_name, name);
+        faults.report_field(method, name, problem);
     }
 }
 

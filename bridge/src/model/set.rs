@@ -7,7 +7,10 @@ use prost::Message;
 use prost_reflect::DescriptorPool;
 use prost_types::{DescriptorProto, FileDescriptorProto};
 
-use super::fault::{Faults, Place};
+use super::{
+    catalogue::Problem,
+    fault::{Faults, Place},
+};
 use crate::{proto, wire};
 
 /// The number of `file` in `google.protobuf.FileDescriptorSet`.
@@ -17,8 +20,6 @@ const FILE: u32 = 1;
 /// of google.protobuf, google.rpc and kubridge.v1 are added.
 pub(super) fn read(bytes: &[u8]) -> Result<DescriptorPool, Faults> {
     let mut faults = Faults::default();
-    let unreadable = "send the bytes that the compiler wrote: `protoc --include_imports --include_source_info \
-                      --descriptor_set_out=FILE`, or `buf build -o FILE`";
     let mut files: Vec<(FileDescriptorProto, Vec<u8>)> = Vec::new();
     let mut seen = HashSet::new();
     for field in wire::fields(bytes) {
@@ -37,24 +38,19 @@ pub(super) fn read(bytes: &[u8]) -> Result<DescriptorPool, Faults> {
             }
             Ok(None) => {}
             Err(error) => {
-                faults.add_set(format!("not a google.protobuf.FileDescriptorSet: {error}"), unreadable);
+                faults.report_set(Problem::not_a_descriptor_set(error));
                 return Err(faults);
             }
         }
     }
     if files.is_empty() {
-        faults.add_set("the descriptor set is empty", unreadable);
+        faults.report_set(Problem::empty_descriptor_set());
         return Err(faults);
     }
     add_known(&mut files, &mut seen);
     for (file, _) in &files {
         for import in file.dependency.iter().filter(|import| !seen.contains(*import)) {
-            faults.add_field(
-                Place::file(file.name()),
-                "",
-                format!("imports {import}, which is not in the descriptor set"),
-                "include all imports: `protoc --include_imports`, or `buf build`",
-            );
+            faults.report(Place::file(file.name()), Problem::missing_import(import));
         }
     }
     for (file, _) in &files {
@@ -70,10 +66,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<DescriptorPool, Faults> {
         wire::put_bytes(&mut set, FILE, raw);
     }
     DescriptorPool::decode(set.as_slice()).map_err(|error| {
-        faults.add_set(
-            format!("the descriptors contradict themselves: {error}"),
-            "compile the files together with protoc or buf, which names the place",
-        );
+        faults.report_set(Problem::inconsistent_descriptors(error));
         faults
     })
 }
@@ -86,12 +79,8 @@ fn json_names(file: &str, scope: &str, message: &DescriptorProto, faults: &mut F
     for field in &message.field {
         let name = field.json_name.clone().unwrap_or_else(|| camel_case(field.name()));
         if let Some(other) = names.insert(name.clone(), field.name()) {
-            faults.add_field(
-                Place::element(file, &element),
-                field.name(),
-                format!("{} and {other} are both {name:?} in JSON", field.name()),
-                "rename one, or give it a `json_name`",
-            );
+            let problem = Problem::field_name_twice(field.name(), other, name);
+            faults.report_field(Place::element(file, &element), field.name(), problem);
         }
     }
     for nested in &message.nested_type {

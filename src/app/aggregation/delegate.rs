@@ -143,7 +143,7 @@ fn connect(
 }
 
 /// The kubeconfig's certificate, for every connection.
-fn certificate(cert: &[u8], key: &[u8]) -> anyhow::Result<Arc<dyn ResolvesClientCert>> {
+pub(in crate::app) fn certificate(cert: &[u8], key: &[u8]) -> anyhow::Result<Arc<dyn ResolvesClientCert>> {
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(cert)
         .collect::<Result<_, _>>()
         .context("its client certificate is no PEM")?;

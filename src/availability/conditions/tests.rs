@@ -243,3 +243,11 @@ fn discovery_says_how_far_it_can_be_relied_on_in_absolute_times() {
          Available",
     );
 }
+
+#[test]
+fn every_reason_that_is_documented_is_given() {
+    let code = include_str!("../conditions.rs");
+    for reason in Reason::ALL {
+        assert!(code.contains(&format!("Reason::{reason:?}")), "{reason:?}");
+    }
+}

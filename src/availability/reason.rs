@@ -1,0 +1,115 @@
+//! Every reason that a condition of an APIService can have. docs/errors.md is made of it.
+
+use crate::registry::{AVAILABLE, DISCOVERY_CURRENT};
+
+/// One reason, as it is documented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReasonEntry {
+    /// "Available" or "DiscoveryCurrent".
+    pub condition: &'static str,
+    /// "FailedDiscoveryCheck".
+    pub reason: &'static str,
+    /// "True", "False" or "Unknown".
+    pub status: &'static str,
+    /// When the condition has it.
+    pub when: &'static str,
+    /// What there is to do.
+    pub mend: &'static str,
+}
+
+macro_rules! reasons {
+    ($( #[doc = $when:literal] $reason:ident($condition:expr, $status:literal) $mend:literal; )+) => {
+        /// Why a condition has its status.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Reason {
+            $( #[doc = $when] $reason, )+
+        }
+
+        impl Reason {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$( Self::$reason ),+];
+
+            /// What is documented of it.
+            pub fn entry(self) -> ReasonEntry {
+                match self {
+                    $( Self::$reason => ReasonEntry {
+                        condition: $condition,
+                        reason: stringify!($reason),
+                        status: $status,
+                        when: $when.trim_ascii(),
+                        mend: $mend,
+                    }, )+
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The aggregator itself or its delegate serves the group and version.
+    Local(AVAILABLE, "True")
+        "nothing";
+    /// The backend answers, and what it says of itself is in use.
+    Passed(AVAILABLE, "True")
+        "nothing";
+    /// The gRPC backend offers a newer schema that has faults.
+    PassedWithOldSchema(AVAILABLE, "True")
+        "correct the schema: `kubridge lint --backend URL` names every fault; the last good one stays in use";
+    /// The HTTPS backend offers a newer discovery document that has faults.
+    PassedWithOldDiscovery(AVAILABLE, "True")
+        "correct what the backend answers on `/apis`; the last good document stays in use";
+    /// The HTTPS backend's OpenAPI document has faults.
+    PassedWithOldOpenAPI(AVAILABLE, "True")
+        "correct what the backend answers on `/openapi`; the last good document, if there is one, stays in use";
+    /// The gRPC backend is asked for the first time.
+    SchemaNotReadYet(AVAILABLE, "Unknown")
+        "wait";
+    /// The HTTPS backend is asked for the first time.
+    DiscoveryNotReadYet(AVAILABLE, "Unknown")
+        "wait";
+    /// The annotation `kubridge.io/protocol` says something else than grpc, grpcs or https.
+    ProtocolNotSupported(AVAILABLE, "False")
+        "write one of the three, or remove the annotation for https";
+    /// The address in the APIService is no address, or has a CA beside `grpc://`.
+    InvalidBackend(AVAILABLE, "False")
+        "correct the annotation `kubridge.io/backend` or `spec.service`";
+    /// The CA in the APIService is no certificate in PEM, or `grpcs://` has none.
+    InvalidCABundle(AVAILABLE, "False")
+        "correct the annotation `kubridge.io/backend-ca`, `spec.caBundle`, or `--backend-ca-file`";
+    /// DNS does not know the host in the annotation.
+    HostNotFound(AVAILABLE, "False")
+        "correct the host in the annotation `kubridge.io/backend`";
+    /// DNS does not know the Service.
+    ServiceNotFound(AVAILABLE, "False")
+        "create the Service, or write a rule for it: `--service-resolution NAMESPACE/NAME=HOST:PORT`";
+    /// No connection, no answer, or one that makes no sense: the message says what was tried, and where.
+    FailedDiscoveryCheck(AVAILABLE, "False")
+        "start the backend, or correct its address, protocol or certificate";
+    /// The backend is connected and says of itself that it does not serve (`grpc.health.v1`, or `/readyz`).
+    NotServing(AVAILABLE, "False")
+        "see the backend's log, or let it report SERVING for the service \"\"";
+    /// The backend comes and goes; it must settle before it is called available again.
+    Flapping(AVAILABLE, "False")
+        "see why it restarts";
+    /// The gRPC backend's schema has faults, and none without was ever read.
+    SchemaRejected(AVAILABLE, "False")
+        "correct the schema: `kubridge lint --backend URL` names every fault";
+    /// The HTTPS backend's discovery document has faults, and none without was ever read.
+    DiscoveryRejected(AVAILABLE, "False")
+        "correct what the backend answers on `/apis`";
+    /// The backend serves, but nothing of the group and version that the APIService claims.
+    GroupVersionNotDeclared(AVAILABLE, "False")
+        "correct `spec.group` and `spec.version`, or the proto's `option (kubridge.v1.api)`";
+    /// What discovery and OpenAPI say is what the backend says.
+    Live(DISCOVERY_CURRENT, "True")
+        "nothing";
+    /// The backend is away; what it said last is served as Current, up to `--discovery-max-age`.
+    LastKnownGood(DISCOVERY_CURRENT, "True")
+        "bring the backend back";
+    /// The backend is away for longer than that: what it said last is served as Stale.
+    Expired(DISCOVERY_CURRENT, "False")
+        "bring the backend back";
+    /// What the backend serves has never been known: discovery answers 503.
+    NeverKnown(DISCOVERY_CURRENT, "False")
+        "see the condition Available";
+}
