@@ -170,7 +170,7 @@ fn over(pool: &DescriptorPool, found: &mut Found, said: ResourceMapping) {
     settle_names(base);
     for verb in Verb::ALL {
         let Some(said) = methods.of(verb).cloned() else { continue };
-        let present = found.resource.methods.of(verb).cloned();
+        let present = found.resource.methods.of(verb);
         let base = start(pool, found, verb, &said, present);
         *found.resource.methods.place(verb) = Some(method_over(base, said));
     }
@@ -207,11 +207,11 @@ fn start(
     found: &Found,
     verb: Verb,
     said: &MethodMapping,
-    present: Option<MethodMapping>,
+    present: Option<&MethodMapping>,
 ) -> MethodMapping {
     let name = said.method.as_ref().map(|method| &method.value);
-    let derived = present.as_ref().and_then(|present| present.method.as_ref()).map(|method| &method.value);
-    match (name, present.as_ref()) {
+    let derived = present.and_then(|present| present.method.as_ref()).map(|method| &method.value);
+    match (name, present) {
         (None, Some(present)) => return present.clone(),
         (Some(name), Some(present)) if Some(name) == derived => return present.clone(),
         _ => {}
