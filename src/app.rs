@@ -16,6 +16,7 @@ mod aggregation;
 mod apiserver;
 mod describe;
 mod lint;
+mod mappings;
 mod observe;
 mod protos;
 mod register;
@@ -23,7 +24,7 @@ mod register;
 use aggregation::{Aggregation, Configured, Delegate, Published};
 
 pub use describe::{DescribeSource, describe};
-pub use lint::{LintReport, LintSource, LintTls, lint};
+pub use lint::{LintPlace, LintReport, LintSource, LintTls, lint};
 pub use protos::{PROTOS, protos};
 pub use register::{ApplyOptions, Registered, Registration, Service, register};
 
@@ -94,6 +95,7 @@ impl App {
                 .iter()
                 .map(|(url, file)| (url.to_string(), file.clone()))
                 .collect(),
+            mappings: mappings::read(&config.mappings)?.into(),
             options: Options { max_requests: config.max_backend_requests_inflight, ..Options::default() },
         };
         let metrics = Metrics::new();

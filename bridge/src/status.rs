@@ -2,6 +2,7 @@
 //! One total table from gRPC to Kubernetes.
 
 mod catalogue;
+mod details;
 mod errors;
 mod field_path;
 mod grpc;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     catalogue::{FAMILIES, Family},
+    details::details,
     errors::qualified,
     field_path::json_path,
     grpc::{CallVerb, ErrorContext, from_call_error, means_empty_list},

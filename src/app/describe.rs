@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{
     apiserver::ApiServer,
-    lint::{LintReport, LintSource, judge, read},
+    lint::{LintReport, LintSource, read},
 };
 use crate::{
     config::Kubeconfig,
@@ -62,9 +62,8 @@ struct Described {
 pub async fn describe(source: DescribeSource, as_json: bool) -> anyhow::Result<Result<String, LintReport>> {
     let described = match source {
         DescribeSource::Schema(source) => {
-            let fetched = read(source).await?;
-            let schema = match judge(&fetched) {
-                Ok(schema) => schema,
+            let (fetched, schema) = match read(source).await? {
+                Ok(read) => read,
                 Err(report) => return Ok(Err(report)),
             };
             let apis = schema.apis.iter().map(|api| Described {

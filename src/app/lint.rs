@@ -3,18 +3,32 @@
 use std::{fmt::Write as _, path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
-use kubridge_bridge::model::{Api, Fault, Resource, Rules, Schema};
+use kubridge_bridge::{
+    mapping,
+    model::{Api, Fault, Resource, Rules, Schema},
+};
 
-use super::backend_ca;
+mod derivation;
+
+use super::{backend_ca, mappings};
 use crate::{
     config::{BackendUrl, OwnCertificate},
     pki::ClientCertificate,
     upstream::{self, Backend, Endpoint, FetchedSchema, Options, TlsOptions},
 };
 
-/// Where the schema is.
+/// What is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LintSource {
+pub struct LintSource {
+    /// Where the schema is.
+    pub place: LintPlace,
+    /// Mapping files, for a schema that is not annotated.
+    pub mappings: Vec<PathBuf>,
+}
+
+/// Where a schema is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LintPlace {
     /// A file with a `google.protobuf.FileDescriptorSet`.
     DescriptorSet(PathBuf),
     /// A backend: its Schema service, else its reflection.
@@ -41,18 +55,19 @@ pub struct LintReport {
 
 /// Reads the schema and judges it. An error: it could not be read at all.
 pub async fn lint(source: LintSource) -> anyhow::Result<LintReport> {
-    let fetched = read(source).await?;
-    Ok(match judge(&fetched) {
-        Ok(schema) => LintReport { text: served(&schema, &fetched), passed: true },
+    Ok(match read(source).await? {
+        Ok((fetched, schema)) => LintReport { text: served(&schema, &fetched), passed: true },
         Err(refused) => refused,
     })
 }
 
-/// Reads a schema.
-pub(super) async fn read(source: LintSource) -> anyhow::Result<FetchedSchema> {
-    Ok(match source {
-        LintSource::DescriptorSet(file) => upstream::read_file(&file).await?,
-        LintSource::Backend(url, tls) => {
+/// Reads a schema, and what would be served of it. The outer error: it could not be read at all. The inner one: the
+/// report on one with faults.
+pub(super) async fn read(source: LintSource) -> anyhow::Result<Result<(FetchedSchema, Schema), LintReport>> {
+    let mappings = mappings::read(&source.mappings)?;
+    let fetched = match source.place {
+        LintPlace::DescriptorSet(file) => upstream::read_file(&file).await?,
+        LintPlace::Backend(url, tls) => {
             let endpoint = Endpoint::parse(&url.to_string())?;
             let mut options = TlsOptions { ca: backend_ca(tls.ca_file.as_deref())?, ..TlsOptions::default() };
             if let Some(own) = &tls.client {
@@ -64,19 +79,23 @@ pub(super) async fn read(source: LintSource) -> anyhow::Result<FetchedSchema> {
                 .with_context(|| format!("no schema from {url}"))?
                 .context("the backend gives no schema")?
         }
+    };
+    Ok(match mapping::read_schema(&fetched.bytes, Rules::default(), &mappings) {
+        Ok(schema) => Ok((fetched, schema)),
+        Err(faults) => Err(LintReport { text: refused(&faults), passed: false }),
     })
-}
-
-/// What would be served of a schema; the error is the report on one with faults.
-pub(super) fn judge(fetched: &FetchedSchema) -> Result<Schema, LintReport> {
-    Schema::from_descriptor_set(&fetched.bytes, Rules::default())
-        .map_err(|faults| LintReport { text: refused(&faults), passed: false })
 }
 
 fn served(schema: &Schema, fetched: &FetchedSchema) -> String {
     let mut text = format!("The schema (read from {}) would be served:\n", fetched.source);
     for api in &schema.apis {
         describe(api, &mut text);
+    }
+    if let Some(mapped) = &schema.mapped {
+        text.push_str(
+            "\nThe service does not keep Kubridge's contract itself. What is known of it, and why:\n",
+        );
+        derivation::describe(mapped.mapping(), &mut text);
     }
     if !schema.advice.is_empty() {
         text.push_str("\nIt could be better:\n");

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::{
     apiserver::ApiServer,
     backend_ca,
-    lint::{LintReport, LintSource, judge, read},
+    lint::{LintReport, LintSource, read},
 };
 use crate::{
     config::{BackendUrl, Kubeconfig},
@@ -78,9 +78,8 @@ pub async fn register(
     registration: Registration,
     apply: Option<ApplyOptions>,
 ) -> anyhow::Result<Result<Registered, LintReport>> {
-    let fetched = read(registration.source.clone()).await?;
-    let schema = match judge(&fetched) {
-        Ok(schema) => schema,
+    let (_, schema) = match read(registration.source.clone()).await? {
+        Ok(read) => read,
         Err(report) => return Ok(Err(report)),
     };
     let services = services(&registration, &schema)?;

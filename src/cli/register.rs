@@ -4,9 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use super::{backend_tls::BackendTlsArgs, check::Check, kubeconfig::KubeconfigArgs, schema};
+use super::{
+    backend_tls::BackendTlsArgs,
+    check::Check,
+    kubeconfig::KubeconfigArgs,
+    schema::{self, MappingArgs},
+};
 use crate::{
-    app::{ApplyOptions, LintSource, Registration, Service},
+    app::{ApplyOptions, LintPlace, LintSource, Registration, Service},
     config::{Faults, ParseFault, refused},
 };
 
@@ -19,6 +24,8 @@ pub(super) struct RegisterArgs {
     /// Read the schema from this FileDescriptorSet file in place of the backend, which may be out of reach from here.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     descriptor_set: Option<PathBuf>,
+    #[command(flatten)]
+    mappings: MappingArgs,
     /// In a cluster: the Service of Kubridge, NAMESPACE/NAME or NAMESPACE/NAME:PORT, that the kube-apiserver asks.
     #[arg(long, value_name = "SERVICE")]
     service: Option<String>,
@@ -54,10 +61,13 @@ impl RegisterArgs {
             .flatten()
             .map(|kubeconfig| ApplyOptions { kubeconfig, dry_run: self.dry_run, force: self.force });
         match backend {
-            Some((backend, source)) if check.0.is_empty() => Ok((
+            Some((backend, place)) if check.0.is_empty() => Ok((
                 Registration {
                     backend,
-                    source: self.descriptor_set.map_or(source, LintSource::DescriptorSet),
+                    source: LintSource {
+                        place: self.descriptor_set.map_or(place, LintPlace::DescriptorSet),
+                        mappings: self.mappings.files,
+                    },
                     backend_ca_file: self.tls.backend_ca_file,
                     service,
                     service_ca_file: self.service_ca_file,

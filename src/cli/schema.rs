@@ -1,4 +1,4 @@
-//! Where `lint` and `describe` read a schema from: the flags that they share.
+//! Where `lint`, `describe` and `register` read a schema from: the flags that they share.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use clap::{ArgGroup, Args, ValueHint};
 
 use super::{backend_tls::BackendTlsArgs, check::Check};
 use crate::{
-    app::{LintSource, LintTls},
+    app::{LintPlace, LintSource, LintTls},
     config::BackendUrl,
 };
 
@@ -22,29 +22,36 @@ pub(super) struct SchemaArgs {
     #[arg(long, value_name = "URL", group = "source", value_hint = ValueHint::Url)]
     pub(super) backend: Option<String>,
     #[command(flatten)]
+    pub(super) mappings: MappingArgs,
+    #[command(flatten)]
     pub(super) tls: BackendTlsArgs,
+}
+
+/// Mapping files, as typed.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct MappingArgs {
+    /// How the service is a Kubernetes API, where it does not say so itself: a mapping file. Repeatable.
+    #[arg(long = "mapping", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) files: Vec<PathBuf>,
 }
 
 impl SchemaArgs {
     /// Where it is; `None`: neither is typed. Faults go to `check`.
     pub(super) fn check(self, check: &mut Check) -> Option<LintSource> {
-        match (self.descriptor_set, self.backend) {
-            (Some(file), _) => Some(LintSource::DescriptorSet(file)),
-            (None, Some(url)) => backend(&url, &self.tls, check).map(|(_, source)| source),
-            (None, None) => None,
-        }
+        let place = match (self.descriptor_set, self.backend) {
+            (Some(file), _) => LintPlace::DescriptorSet(file),
+            (None, Some(url)) => backend(&url, &self.tls, check)?.1,
+            (None, None) => return None,
+        };
+        Some(LintSource { place, mappings: self.mappings.files })
     }
 }
 
-/// A backend, and it as a source; faults go to `check`.
-pub(super) fn backend(
-    url: &str,
-    tls: &BackendTlsArgs,
-    check: &mut Check,
-) -> Option<(BackendUrl, LintSource)> {
+/// A backend, and it as the place of a schema; faults go to `check`.
+pub(super) fn backend(url: &str, tls: &BackendTlsArgs, check: &mut Check) -> Option<(BackendUrl, LintPlace)> {
     let url = check.parsed("--backend", url.parse::<BackendUrl>());
     let client = tls.check(url.as_slice(), check);
     let url = url?;
-    let source = LintSource::Backend(url.clone(), LintTls { ca_file: tls.backend_ca_file.clone(), client });
-    Some((url, source))
+    let place = LintPlace::Backend(url.clone(), LintTls { ca_file: tls.backend_ca_file.clone(), client });
+    Some((url, place))
 }

@@ -94,7 +94,8 @@ catalogue! {
     /// Nothing is annotated, and api.proto is not imported either.
     Fault no_resource()
         "no message is a resource",
-        "import kubridge/v1/api.proto and write `option (kubridge.v1.resource) = {{}};` in a message";
+        "import kubridge/v1/api.proto and write `option (kubridge.v1.resource) = {{}};` in a message; or annotate messages \
+         with google.api.resource (AIP-123); or say in a mapping file (`--mapping FILE`) which messages are resources";
 
     // What a resource is called.
 

@@ -33,7 +33,7 @@ pub(super) fn files(pool: &DescriptorPool, faults: &mut Faults) {
 }
 
 /// There is no resource at all: why.
-pub(super) fn nothing(pool: &DescriptorPool, faults: &mut Faults) {
+pub(crate) fn nothing(pool: &DescriptorPool, faults: &mut Faults) {
     let importing = pool
         .files()
         .find(|file| file.dependencies().any(|import| import.name().ends_with("kubridge/v1/api.proto")));

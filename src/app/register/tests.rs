@@ -4,11 +4,12 @@ use std::sync::Arc;
 use kubridge_bridge::model::Api;
 
 use super::*;
+use crate::app::LintPlace;
 
 fn registration(backend: &str) -> Registration {
     Registration {
         backend: backend.parse().unwrap(),
-        source: LintSource::DescriptorSet("unused".into()),
+        source: LintSource { place: LintPlace::DescriptorSet("unused".into()), mappings: Vec::new() },
         backend_ca_file: None,
         service: None,
         service_ca_file: None,
@@ -19,7 +20,7 @@ fn schema(apis: &[(&str, &str)]) -> Schema {
     let api = |(group, version): &(&str, &str)| {
         Arc::new(Api { group: (*group).to_owned(), version: (*version).to_owned(), resources: Vec::new() })
     };
-    Schema { apis: apis.iter().map(api).collect(), advice: Vec::new() }
+    Schema { apis: apis.iter().map(api).collect(), advice: Vec::new(), mapped: None }
 }
 
 fn service(backend: &str) -> Value {
