@@ -13,7 +13,8 @@ const (
 	// How often a press says how far it is.
 	pressInterval = 100 * time.Millisecond
 	// After so long without a word from a press another one takes over.
-	pressLease = 5 * time.Second
+	pressLease     = 5 * time.Second
+	releaseTimeout = time.Second
 )
 
 // Press prints what is ordered, one order after the other. Each server has one, and takes over from those that are gone.
@@ -59,7 +60,7 @@ func (p *Press) print(ctx context.Context, reprint store.Reprint) error {
 			return err
 		}
 		if !pause(ctx, pressInterval) {
-			return ctx.Err()
+			return p.release(ctx, reprint)
 		}
 	}
 	if err := p.store.Finish(ctx, reprint); err != nil {
@@ -67,6 +68,13 @@ func (p *Press) print(ctx context.Context, reprint store.Reprint) error {
 	}
 	p.log.Info("printed", "operation", reprint.ID, "book", reprint.Book, "copies", reprint.Ordered)
 	return nil
+}
+
+// release is for a press that stops: its order need not wait for the lease to end.
+func (p *Press) release(ctx context.Context, reprint store.Reprint) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	defer cancel()
+	return p.store.Release(ctx, reprint.ID)
 }
 
 // pause tells whether it was a whole one.

@@ -56,6 +56,9 @@ var (
 func fields(columns map[string]column) *Fields {
 	options := []filtering.DeclarationOption{
 		filtering.DeclareStandardFunctions(),
+		// `a = 1 b = 2`: the standard functions leave it out.
+		filtering.DeclareFunction(filtering.FunctionFuzzyAnd, filtering.NewFunctionOverload(
+			filtering.FunctionFuzzyAnd+"_bool", filtering.TypeBool, filtering.TypeBool, filtering.TypeBool)),
 		filtering.DeclareIdent("true", filtering.TypeBool),
 		filtering.DeclareIdent("false", filtering.TypeBool),
 	}

@@ -91,6 +91,12 @@ func (s *Store) Advance(ctx context.Context, id uuid.UUID, printed int32, lease 
 	return err
 }
 
+// Release lets another press go on at once. An operation that has ended stays as it is.
+func (s *Store) Release(ctx context.Context, id uuid.UUID) error {
+	_, err := s.pool.Exec(ctx, "UPDATE operations SET lease_expire_time = '-infinity' WHERE id = $1 AND NOT done", id)
+	return err
+}
+
 // Finish adds the copies to the book and ends the operation, both or neither. Where the book is gone, the operation
 // has failed. ErrNotFound: the operation was cancelled.
 func (s *Store) Finish(ctx context.Context, reprint Reprint) error {
