@@ -4,6 +4,7 @@
 
 mod backends;
 mod controlplane;
+mod examples;
 mod faults;
 mod https;
 mod kubectl;

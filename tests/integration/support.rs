@@ -8,6 +8,7 @@ mod hostile;
 pub mod https;
 mod inspector;
 mod kubectl;
+mod program;
 mod relay;
 mod stack;
 
@@ -17,5 +18,6 @@ pub use controlplane::{ControlPlane, Server, core_api};
 pub use hostile::Hostile;
 pub use inspector::{Inspector, NO_TOKEN};
 pub use kubectl::Kubectl;
+pub use program::{Program, apiservices, signal};
 pub use relay::Relay;
 pub use stack::{Options, Stack, Watch, administrator, machine};

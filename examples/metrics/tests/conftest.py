@@ -55,8 +55,9 @@ class FakeHost:
         state: str = "S",
     ) -> None:
         """`ticks`: in user and in kernel mode. `started`: ticks since boot."""
-        columns = [state, parent, group or pid, pid, 0, -1, 0, 0, 0, 0, 0, *ticks, 0, 0, 20, 0, 1, 0, started, 0, pages]
+        columns = [state, parent, group or pid, pid, 0, -1, 0, 0, 0, 0, 0, *ticks, 0, 0, 20, 0, 1, 0, started, 0, 0]
         write(self.proc / str(pid) / "stat", f"{pid} ({name}) {' '.join(map(str, columns))}\n")
+        write(self.proc / str(pid) / "statm", f"{2 * pages} {pages} 3 1 0 5 0\n")
         write(self.proc / str(pid) / "cgroup", cgroup)
 
     def unified(self, path: str, usage_usec: int = 0, current: int = 0, inactive_file: int = 0) -> None:

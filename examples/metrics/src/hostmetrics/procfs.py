@@ -140,7 +140,8 @@ def _process(entry: Path) -> Process | None:
         group=int(columns[2]),
         started_ticks=int(columns[19]),
         cpu_ns=(int(columns[11]) + int(columns[12])) * NANOSECONDS // _TICKS,
-        memory=int(columns[21]) * _PAGE,
+        # What `stat` says of it is an estimate (proc(5)).
+        memory=int((entry / "statm").read_text(encoding="ascii").split()[1]) * _PAGE,
         cgroups=_cgroups((entry / "cgroup").read_text(encoding="utf-8", errors="replace")),
     )
 
