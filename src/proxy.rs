@@ -25,7 +25,7 @@ use crate::{
     telemetry::{Journey, TRACESTATE},
 };
 
-pub use backend::{Backend, Connector};
+pub use backend::{Backend, Connector, Remote};
 pub use forward::{Forward, Identity};
 pub use reply::warning_header;
 pub use routes::{Route, Routes, Unserved};

@@ -71,6 +71,12 @@ pub enum Detail {
     QuotaViolations(Vec<String>),
     /// `google.rpc.RetryInfo`: the promise that nothing happened, and when to try again.
     RetryAfter(Duration),
+    /// No detail of `google.rpc`: the write is a `google.longrunning.Operation` that was not done when the request's
+    /// time was over, and goes on.
+    StillRunning {
+        /// Its name.
+        operation: String,
+    },
     /// `google.rpc.ErrorInfo`: reason and domain.
     ErrorInfo {
         /// SCREAMING_SNAKE_CASE.

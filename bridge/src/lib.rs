@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`proto`] | the contract's messages, as prost types, and its descriptors |
 //! | [`model`] | descriptors -> API groups, resources, bound methods; the lint |
+//! | [`mapping`] | services that know nothing of Kubernetes (AIP) -> the contract form, and calls of it -> calls of theirs |
 //! | [`request_info`] | method and path -> verb, group, version, namespace, resource, name, subresource |
 //! | [`options`] | query string -> the meta/v1 options |
 //! | [`negotiate`] | Accept and Content-Type -> media type and shape |
@@ -32,6 +33,7 @@ pub mod discovery_doc;
 pub mod env;
 pub mod envelope;
 pub mod identity;
+pub mod mapping;
 pub mod model;
 pub mod negotiate;
 pub mod object;

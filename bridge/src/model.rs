@@ -4,23 +4,23 @@
 pub(crate) mod annotation;
 mod bind;
 mod comments;
-mod fault;
+pub(crate) mod fault;
 mod json_names;
 mod lint;
-mod names;
+pub(crate) mod names;
 mod path;
 mod read;
 mod request;
-mod resource;
+pub(crate) mod resource;
 mod response;
-mod set;
+pub(crate) mod set;
 
 use std::{
     fmt,
     sync::{Arc, OnceLock},
 };
 
-use crate::{table::TableColumns, transcode::MessageType};
+use crate::{mapping::Mapped, table::TableColumns, transcode::MessageType};
 
 pub(crate) use comments::Comments;
 pub(crate) use names::version_parts;
@@ -33,6 +33,8 @@ pub struct Schema {
     pub apis: Vec<Arc<Api>>,
     /// What is served all the same but should be better (shown by `kubridge lint`).
     pub advice: Vec<Fault>,
+    /// How calls are made, where the backend does not keep the contract itself: see [`crate::mapping`].
+    pub mapped: Option<Arc<Mapped>>,
 }
 
 /// One group and version.
@@ -71,6 +73,8 @@ pub struct Resource {
     pub managed: bool,
     /// Whether the backend gives its objects resourceVersions. (True for everything that is annotated.)
     pub versioned: bool,
+    /// What the backend has a place for.
+    pub keeps: Keeps,
     /// Columns of `kubectl get`, after NAME and before AGE.
     pub columns: Vec<Column>,
     /// JSON paths (without the leading dot) that a fieldSelector may name, beside metadata.name and .namespace.
@@ -98,6 +102,25 @@ pub struct Resource {
     pub names: NameSyntax,
     /// The columns, compiled when the first table is asked for.
     pub table: OnceLock<TableColumns>,
+}
+
+/// What of an object a backend has a place for. One that keeps the contract has a place for all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keeps {
+    /// metadata.labels.
+    pub labels: bool,
+    /// metadata.annotations.
+    pub annotations: bool,
+    /// metadata.finalizers and metadata.ownerReferences.
+    pub dependencies: bool,
+    /// A status that clients write. False: it is the backend's alone.
+    pub status: bool,
+}
+
+impl Default for Keeps {
+    fn default() -> Self {
+        Self { labels: true, annotations: true, dependencies: true, status: true }
+    }
 }
 
 /// The syntax of names.

@@ -1,6 +1,7 @@
 //! Errors: what the client is told (a `metav1.Status`), and what the log is told.
 //! One total table from gRPC to Kubernetes.
 
+mod details;
 mod errors;
 mod field_path;
 mod grpc;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    details::details,
     errors::qualified,
     field_path::json_path,
     grpc::{CallVerb, ErrorContext, from_call_error, means_empty_list},

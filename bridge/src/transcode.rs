@@ -21,6 +21,7 @@ mod wire_reader;
 
 pub use enums::enum_value_name;
 use table::{Inner, Kind, Message, Shape};
+pub(crate) use time::rfc3339;
 
 /// How deep messages, lists and maps may nest, in both directions.
 pub const MAX_DEPTH: usize = 100;

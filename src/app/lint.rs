@@ -3,7 +3,10 @@
 use std::{fmt::Write as _, path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
-use kubridge_bridge::model::{Api, Fault, Resource, Rules, Schema};
+use kubridge_bridge::{
+    mapping,
+    model::{Api, Fault, Resource, Rules, Schema},
+};
 
 use super::backend_ca;
 use crate::{
@@ -60,7 +63,7 @@ pub async fn lint(source: LintSource) -> anyhow::Result<LintReport> {
 }
 
 fn judge(fetched: &FetchedSchema) -> LintReport {
-    match Schema::from_descriptor_set(&fetched.bytes, Rules::default()) {
+    match mapping::read_schema(&fetched.bytes, Rules::default()) {
         Ok(schema) => LintReport { text: served(&schema, fetched), passed: true },
         Err(faults) => LintReport { text: refused(&faults), passed: false },
     }

@@ -1,17 +1,22 @@
 //! Who has the objects of a route: a remote backend, or the aggregator itself.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use futures::{future::Either, stream::BoxStream};
 use http::HeaderMap;
 use kubridge_bridge::{
     caller::{Call, CallError, Caller},
+    mapping::{Mapped, MappedCaller},
     model::Schema,
 };
 use tokio::time::Instant;
 
-use super::Caller as User;
+use super::{Caller as User, world::World};
 use crate::{
     authz::{Authorizer, review::ReviewCaller},
     registry::LocalCaller,
@@ -32,8 +37,13 @@ pub enum Backend {
         backend: upstream::Backend,
         /// Its schema, to have it read again.
         schema: SchemaHandle<Schema>,
+        /// How it is called, where it does not keep the contract itself.
+        mapped: Option<Arc<Mapped>>,
     },
 }
+
+/// Of a request's time: what is left for the answer when an operation is given up waiting for.
+const FOR_THE_ANSWER: Duration = Duration::from_secs(1);
 
 impl Backend {
     /// A caller for one request.
@@ -41,9 +51,18 @@ impl Backend {
         match self {
             Self::Store(store) => Connector::Store(store.clone()),
             Self::Review(review) => Connector::Review(ReviewCaller::new(Arc::clone(&user.user), *review)),
-            Self::Remote { backend, .. } => {
+            Self::Remote { backend, mapped, .. } => {
                 user.journey.set_backend(backend.endpoint());
-                Connector::Remote(backend.caller(metadata, deadline), Arc::clone(&user.journey))
+                let caller = backend.caller(metadata, deadline);
+                let remote = Remote { caller, journey: Arc::clone(&user.journey) };
+                match mapped {
+                    None => Connector::Remote(remote),
+                    Some(mapped) => {
+                        let world = World::new(Arc::clone(&user.audit_id), self.clone());
+                        let mapped = Arc::clone(mapped);
+                        Connector::Mapped(MappedCaller::new(remote, mapped, world, deadline.map(wall_clock)))
+                    }
+                }
             }
         }
     }
@@ -65,6 +84,12 @@ impl Backend {
     }
 }
 
+/// When the client is told that what it asked for is not done: before its time is over, so that it hears it.
+fn wall_clock(deadline: Instant) -> SystemTime {
+    let left = deadline.saturating_duration_since(Instant::now());
+    SystemTime::now() + left.saturating_sub(FOR_THE_ANSWER.min(left / 5))
+}
+
 impl fmt::Debug for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -82,8 +107,10 @@ pub enum Connector {
     Store(LocalCaller),
     /// See [`Backend::Review`].
     Review(ReviewCaller),
-    /// See [`Backend::Remote`]. What is waited for it is observed.
-    Remote(BackendCaller, Arc<Journey>),
+    /// See [`Backend::Remote`].
+    Remote(Remote),
+    /// See [`Backend::Remote`]: one that does not keep the contract itself.
+    Mapped(MappedCaller<Remote, World>),
 }
 
 impl Caller for Connector {
@@ -93,7 +120,8 @@ impl Caller for Connector {
         match self {
             Self::Store(store) => store.unary(call).await,
             Self::Review(review) => review.unary(call).await,
-            Self::Remote(remote, journey) => journey.upstream(remote.unary(call)).await,
+            Self::Remote(remote) => remote.unary(call).await,
+            Self::Mapped(mapped) => mapped.unary(call).await,
         }
     }
 
@@ -101,7 +129,27 @@ impl Caller for Connector {
         match self {
             Self::Store(store) => store.stream(call).await.map(Either::Right),
             Self::Review(review) => review.stream(call).await.map(Either::Right),
-            Self::Remote(remote, journey) => journey.upstream(remote.stream(call)).await.map(Either::Left),
+            Self::Remote(remote) => remote.stream(call).await.map(Either::Left),
+            Self::Mapped(mapped) => mapped.stream(call).await,
         }
+    }
+}
+
+/// Calls to a gRPC backend. What is waited for it is observed.
+#[derive(Debug, Clone)]
+pub struct Remote {
+    caller: BackendCaller,
+    journey: Arc<Journey>,
+}
+
+impl Caller for Remote {
+    type Stream = Answer;
+
+    async fn unary(&self, call: Call) -> Result<Bytes, CallError> {
+        self.journey.upstream(self.caller.unary(call)).await
+    }
+
+    async fn stream(&self, call: Call) -> Result<Answer, CallError> {
+        self.journey.upstream(self.caller.stream(call)).await
     }
 }

@@ -6,17 +6,17 @@ use super::Fault;
 
 /// Where in a schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(crate) struct Place {
     file: String,
     element: String,
 }
 
 impl Place {
-    pub(super) fn element(file: &str, element: &str) -> Self {
+    pub(crate) fn element(file: &str, element: &str) -> Self {
         Self { file: file.to_owned(), element: element.to_owned() }
     }
 
-    pub(super) fn file(name: &str) -> Self {
+    pub(crate) fn file(name: &str) -> Self {
         Self { file: name.to_owned(), element: String::new() }
     }
 }
@@ -50,16 +50,16 @@ impl From<&MethodDescriptor> for Place {
 
 /// Faults, or advice, so far.
 #[derive(Debug, Default)]
-pub(super) struct Faults(Vec<Fault>);
+pub(crate) struct Faults(Vec<Fault>);
 
 impl Faults {
     /// A fault of an element as a whole.
-    pub(super) fn add(&mut self, at: impl Into<Place>, message: impl Into<String>, mend: impl Into<String>) {
+    pub(crate) fn add(&mut self, at: impl Into<Place>, message: impl Into<String>, mend: impl Into<String>) {
         self.add_field(at, "", message, mend);
     }
 
     /// A fault of a field, or of a part of an annotation.
-    pub(super) fn add_field(
+    pub(crate) fn add_field(
         &mut self,
         at: impl Into<Place>,
         field: &str,
@@ -77,17 +77,17 @@ impl Faults {
     }
 
     /// A fault of the descriptor set itself.
-    pub(super) fn add_set(&mut self, message: impl Into<String>, mend: impl Into<String>) {
+    pub(crate) fn add_set(&mut self, message: impl Into<String>, mend: impl Into<String>) {
         let (file, element) = Default::default();
         self.add_field(Place { file, element }, "", message, mend);
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Sorted by place, each once.
-    pub(super) fn into_sorted(mut self) -> Vec<Fault> {
+    pub(crate) fn into_sorted(mut self) -> Vec<Fault> {
         self.0.sort();
         self.0.dedup();
         self.0

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use prost_reflect::DescriptorPool;
 
 use super::{
-    Action, Api, Fault, Method, Methods, NameSyntax, Resource, Schema,
+    Action, Api, Fault, Keeps, Method, Methods, NameSyntax, Resource, Schema,
     bind::{self, Bound, Role},
     comments::Comments,
     fault::Faults,
@@ -85,7 +85,8 @@ impl Schema {
                 }),
             }
         }
-        Ok(Self { apis: apis.into_iter().map(Arc::new).collect(), advice: advice.into_sorted() })
+        let apis = apis.into_iter().map(Arc::new).collect();
+        Ok(Self { apis, advice: advice.into_sorted(), mapped: None })
     }
 }
 
@@ -145,6 +146,7 @@ fn finish(tables: &Tables, draft: Draft, bound: bind::Methods, rules: Rules) -> 
         namespaced: draft.namespaced,
         managed: draft.managed,
         versioned: true,
+        keeps: Keeps::default(),
         columns: draft.columns,
         selectable_fields: draft.selectable_fields,
         deprecation_warning: draft.deprecation_warning,

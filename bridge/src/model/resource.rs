@@ -36,7 +36,7 @@ pub(super) struct Draft {
 }
 
 /// Kinds that every group-version has already (meta/v1), or that clients take for something else.
-const RESERVED_KINDS: [&str; 18] = [
+pub(crate) const RESERVED_KINDS: [&str; 18] = [
     "APIGroup",
     "APIGroupList",
     "APIResourceList",
@@ -58,7 +58,7 @@ const RESERVED_KINDS: [&str; 18] = [
 ];
 
 /// Plurals that a path cannot tell from something else.
-const RESERVED_PLURALS: [&str; 5] = ["finalize", "namespaces", "proxy", "status", "watch"];
+pub(crate) const RESERVED_PLURALS: [&str; 5] = ["finalize", "namespaces", "proxy", "status", "watch"];
 
 /// Reads the resource that `message` declares, if it does. Faults go to `faults`; the draft is
 /// complete enough to bind methods to all the same.

@@ -15,7 +15,7 @@ const FILE: u32 = 1;
 
 /// Reads a `google.protobuf.FileDescriptorSet`. Files that stand there twice count once; missing files
 /// of google.protobuf, google.rpc and kubridge.v1 are added.
-pub(super) fn read(bytes: &[u8]) -> Result<DescriptorPool, Faults> {
+pub(crate) fn read(bytes: &[u8]) -> Result<DescriptorPool, Faults> {
     let mut faults = Faults::default();
     let unreadable = "send the bytes that the compiler wrote: `protoc --include_imports --include_source_info \
                       --descriptor_set_out=FILE`, or `buf build -o FILE`";
@@ -100,7 +100,7 @@ fn json_names(file: &str, scope: &str, message: &DescriptorProto, faults: &mut F
 }
 
 /// The JSON name that a compiler gives a field: `pod_cidr` -> `podCidr`.
-fn camel_case(name: &str) -> String {
+pub(crate) fn camel_case(name: &str) -> String {
     let mut upper = false;
     let mut out = String::with_capacity(name.len());
     for c in name.chars() {

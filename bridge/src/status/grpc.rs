@@ -167,6 +167,9 @@ fn from_status(status: &BackendStatus, cx: &ErrorContext<'_>) -> ApiError {
         {
             ApiError::resource_version_too_large(None)
         }
+        Code::DeadlineExceeded if let Some(operation) = running(status) => ApiError::timeout(&format!(
+            "the operation {operation} of the backend is not done yet and goes on; the object shows when it is"
+        )),
         Code::DeadlineExceeded => match (cx.verb.class(), promised(status)) {
             (_, Some(after)) => ApiError::timeout(TOO_LATE).with_retry_after(after),
             (Class::Read, None) => ApiError::timeout(TOO_LATE),
@@ -242,6 +245,13 @@ fn promised(status: &BackendStatus) -> Option<Duration> {
         .details
         .iter()
         .find_map(|detail| if let Detail::RetryAfter(after) = detail { Some(*after) } else { None })
+}
+
+/// The operation that goes on.
+fn running(status: &BackendStatus) -> Option<&str> {
+    status.details.iter().find_map(|detail| {
+        if let Detail::StillRunning { operation } = detail { Some(operation.as_str()) } else { None }
+    })
 }
 
 fn retry_after(error: ApiError, status: &BackendStatus, class: Class) -> ApiError {

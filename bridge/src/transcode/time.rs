@@ -69,6 +69,13 @@ pub(super) fn put_instant(out: &mut Vec<u8>, seconds: i64, nanos: i64, fraction:
     true
 }
 
+/// An instant in RFC 3339, as proto3 JSON writes it; `None`: the year has not four digits.
+pub(crate) fn rfc3339(seconds: i64, nanos: i32) -> Option<String> {
+    let mut out = Vec::new();
+    let nanos = i64::from(nanos);
+    put_instant(&mut out, seconds, nanos, fraction_digits(nanos)).then(|| String::from_utf8(out).ok())?
+}
+
 /// How many digits proto3 JSON writes of a fraction: none, 3, 6 or 9.
 pub(super) fn fraction_digits(nanos: i64) -> usize {
     match nanos {

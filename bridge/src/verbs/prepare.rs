@@ -5,7 +5,9 @@ use super::exchange::Exchange;
 use crate::{
     caller::Caller,
     env::Env,
+    mapping,
     object::{self, Object},
+    proto::ObjectMeta,
     status::{ApiError, StatusCause},
     validation,
 };
@@ -57,7 +59,9 @@ pub(super) fn create<C: Caller, E: Env>(
     if !object.meta.resource_version.is_empty() {
         return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
     }
-    if let (true, Some(status)) = (resource.status_subresource, resource.status_field) {
+    let kept = keep(exchange, &mut object.meta, &ObjectMeta::default());
+    let apart = resource.status_subresource || !resource.keeps.status;
+    if let (true, Some(status)) = (apart, resource.status_field) {
         object.take_field(status, &Object::default()).map_err(|e| exchange.wire_error(&e))?;
     }
     let meta = &mut object.meta;
@@ -72,8 +76,56 @@ pub(super) fn create<C: Caller, E: Env>(
     meta.generation = 1;
     meta.creation_timestamp = Some(object::time(exchange.env.now()));
     meta.uid = uuid::Builder::from_random_bytes(exchange.env.random().to_be_bytes()).into_uuid().to_string();
-    validate(exchange, object, Vec::new())?;
+    validate(exchange, object, kept)?;
     Ok(generated)
+}
+
+/// What `kubectl apply` writes into every object, for itself.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// What a client writes and the backend has no place for is refused: nothing is lost that somebody relies on. Only what
+/// kubectl writes for itself is dropped, with a warning.
+fn keep<C: Caller, E: Env>(
+    exchange: &Exchange<C, E>,
+    meta: &mut ObjectMeta,
+    stored: &ObjectMeta,
+) -> Vec<StatusCause> {
+    let keeps = exchange.resource.keeps;
+    let mut causes = Vec::new();
+    let mut refuse = |field: &str, what: &str| {
+        causes.push(StatusCause::forbidden(field, &format!("the backend has no place for {what}")));
+    };
+    if !keeps.annotations {
+        if meta.annotations.remove(LAST_APPLIED).is_some() {
+            exchange.warnings.extend([format!(
+                "metadata.annotations: {LAST_APPLIED} is not kept: the backend has no place for annotations"
+            )]);
+        }
+        if meta.annotations.keys().any(|key| !is_ours(key) && !stored.annotations.contains_key(key)) {
+            refuse("metadata.annotations", "annotations");
+        }
+        meta.annotations.clone_from(&stored.annotations);
+    }
+    if !keeps.labels {
+        if meta.labels.keys().any(|key| !stored.labels.contains_key(key)) {
+            refuse("metadata.labels", "labels");
+        }
+        meta.labels.clone_from(&stored.labels);
+    }
+    if !keeps.dependencies {
+        if !meta.finalizers.is_empty() {
+            refuse("metadata.finalizers", "finalizers");
+        }
+        if !meta.owner_references.is_empty() {
+            refuse("metadata.ownerReferences", "owner references");
+        }
+    }
+    causes
+}
+
+/// Made of what the backend says: no client writes it.
+fn is_ours(key: &str) -> bool {
+    key == mapping::UPDATE_TIME
 }
 
 /// "web-" and 128 random bits -> "web-x7k2b".
@@ -126,7 +178,7 @@ pub(super) fn update<C: Caller, E: Env>(
     meta.deletion_timestamp = old.deletion_timestamp;
     meta.deletion_grace_period_seconds = old.deletion_grace_period_seconds;
     meta.managed_fields.clone_from(&old.managed_fields);
-    let mut causes = Vec::new();
+    let mut causes = keep(exchange, meta, old);
     if old.deletion_timestamp.is_some() {
         let added: Vec<&String> =
             meta.finalizers.iter().filter(|finalizer| !old.finalizers.contains(finalizer)).collect();

@@ -200,7 +200,8 @@ fn merge<C: Caller, E: Env>(
 /// The field that a write of the main resource may not change.
 fn kept_status<C: Caller, E: Env>(exchange: &Exchange<C, E>) -> Option<u32> {
     let resource = &exchange.resource;
-    resource.status_field.filter(|_| resource.status_subresource && resource.managed)
+    let apart = resource.status_subresource || !resource.keeps.status;
+    resource.status_field.filter(|_| apart && resource.managed)
 }
 
 /// The unknown fields that the merged object does not have from the stored one already.

@@ -16,7 +16,10 @@ use futures::{
 };
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
-use kubridge_bridge::model::{Rules, Schema};
+use kubridge_bridge::{
+    mapping,
+    model::{Rules, Schema},
+};
 use rustls::client::ResolvesClientCert;
 use sha2::{Digest as _, Sha256};
 use tokio::{
@@ -423,7 +426,7 @@ async fn status(backend: upstream::Backend, request: Request<()>) -> Result<Stat
 
 /// Descriptors -> what is served, or every fault.
 fn compile(fetched: &FetchedSchema) -> Result<Arc<Schema>, Rejected> {
-    Schema::from_descriptor_set(&fetched.bytes, Rules::default())
+    mapping::read_schema(&fetched.bytes, Rules::default())
         .map(Arc::new)
         .map_err(|faults| Rejected { faults: faults.iter().map(ToString::to_string).collect() })
 }

@@ -106,7 +106,11 @@ impl Look {
                     },
                 });
                 let Some(api) = api else { return Self::unserved(claim, observation) };
-                let backend = Backend::Remote { backend: known.backend.clone(), schema: handle.clone() };
+                let backend = Backend::Remote {
+                    backend: known.backend.clone(),
+                    schema: handle.clone(),
+                    mapped: state.current.as_ref().and_then(|schema| schema.mapped.clone()),
+                };
                 Self {
                     said: Said::BySchema(Arc::clone(&api)),
                     source: Some((Origin::Backend, Source::Schema(Arc::clone(&api)))),

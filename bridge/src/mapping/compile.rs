@@ -1,0 +1,239 @@
+//! A mapping and the descriptors -> plans, or every fault of it.
+
+pub(super) mod methods;
+
+use std::collections::HashMap;
+
+use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
+
+use super::{
+    derive::{is_string, is_string_map, is_timestamp},
+    facts::{Home, ResourceMapping},
+    identity::{Identity, Key},
+    names::Patterns,
+    plan::{AnyParent, Plan},
+    shape::Shapes,
+};
+use crate::model::{
+    fault::{Faults, Place},
+    names, resource,
+};
+
+/// What the contract form of a resource is called.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Titles {
+    pub(super) group: String,
+    pub(super) version: String,
+    pub(super) kind: String,
+    pub(super) plural: String,
+    pub(super) singular: String,
+}
+
+/// Compiles one resource. `None`: it has faults that leave nothing to go on with.
+pub(super) fn resource(
+    pool: &DescriptorPool,
+    mapping: &ResourceMapping,
+    faults: &mut Faults,
+) -> Option<(Titles, Plan)> {
+    let name = mapping.message.as_ref().map_or("", |message| &message.value);
+    let Some(message) = pool.get_message_by_name(name) else {
+        faults.add_field(
+            Place::element("", mapping.kind.as_ref().map_or("", |kind| &kind.value)),
+            "message",
+            format!("the backend has no message {name:?}"),
+            "write the full name of the message that is the resource: \"library.v1.Book\"",
+        );
+        return None;
+    };
+    let titles = titles(&message, mapping, faults);
+    let homes = homes(&message, mapping, faults);
+    let identity = identity(&message, mapping, faults)?;
+    let flagged = |flag: fn(&super::facts::FieldMapping) -> bool| -> Vec<FieldDescriptor> {
+        message.fields().filter(|field| mapping.fields.get(field.name()).is_some_and(flag)).collect()
+    };
+    let numbers = |fields: Vec<FieldDescriptor>| fields.iter().map(FieldDescriptor::number).collect();
+    let mut plan = Plan {
+        kind: titles.kind.clone(),
+        shapes: Shapes::of(&message),
+        required: flagged(|f| f.required.as_ref().is_some_and(|fact| fact.value))
+            .iter()
+            .map(|field| (field.number(), field.name().to_owned()))
+            .collect(),
+        immutable: numbers(flagged(|f| f.immutable.as_ref().is_some_and(|fact| fact.value))),
+        input_only: numbers(flagged(|f| f.input_only.as_ref().is_some_and(|fact| fact.value))),
+        has_status: homes.values().any(|home| *home == Home::Status),
+        parents: Vec::new(),
+        any_parent: AnyParent::default(),
+        methods: Default::default(),
+        actions: Vec::new(),
+        homes,
+        identity,
+        message,
+    };
+    methods::compile(pool, mapping, &mut plan, faults);
+    Some((titles, plan))
+}
+
+fn titles(message: &MessageDescriptor, mapping: &ResourceMapping, faults: &mut Faults) -> Titles {
+    let or = |fact: &Option<super::facts::Fact<String>>| fact.as_ref().map(|fact| fact.value.clone());
+    let kind = or(&mapping.kind).unwrap_or_else(|| message.name().to_owned());
+    let titles = Titles {
+        group: or(&mapping.group).unwrap_or_default(),
+        version: or(&mapping.version).unwrap_or_default(),
+        plural: or(&mapping.plural).unwrap_or_else(|| names::plural(&kind)),
+        singular: or(&mapping.singular).unwrap_or_else(|| kind.to_ascii_lowercase()),
+        kind,
+    };
+    let place = || Place::from(message);
+    let mend = |part: &str| format!("write `{part}` in a mapping file");
+    if !names::is_subdomain(&titles.group) {
+        faults.add_field(
+            place(),
+            "group",
+            format!("{:?} is not an API group", titles.group),
+            format!("{}, a DNS name in lower case: \"library.example.com\"", mend("group")),
+        );
+    }
+    // An absent one was reported where it was looked for.
+    if !names::is_version(&titles.version) && mapping.version.is_some() {
+        faults.add_field(
+            place(),
+            "version",
+            format!("{:?} is not a Kubernetes API version", titles.version),
+            format!("{}: \"v1\", \"v1beta1\"", mend("version")),
+        );
+    }
+    if !names::is_kind(&titles.kind) || resource::RESERVED_KINDS.contains(&titles.kind.as_str()) {
+        faults.add_field(
+            place(),
+            "kind",
+            format!("{:?} cannot be a kind", titles.kind),
+            format!("{}, in CamelCase", mend("kind")),
+        );
+    }
+    for (part, name) in [("plural", &titles.plural), ("singular", &titles.singular)] {
+        if !names::is_label(name) || resource::RESERVED_PLURALS.contains(&name.as_str()) {
+            faults.add_field(
+                place(),
+                part,
+                format!("{name:?} cannot stand in a path"),
+                format!("{}, in lower-case letters and digits", mend(part)),
+            );
+        }
+    }
+    titles
+}
+
+fn homes(message: &MessageDescriptor, mapping: &ResourceMapping, faults: &mut Faults) -> HashMap<u32, Home> {
+    for name in mapping.fields.keys().filter(|name| message.get_field_by_name(name).is_none()) {
+        faults.add_field(
+            message,
+            name,
+            format!("{} has no such field", message.full_name()),
+            "write the names of fields as the proto has them",
+        );
+    }
+    let mut homes = HashMap::new();
+    let mut taken: HashMap<Home, String> = HashMap::new();
+    for field in message.fields() {
+        let said = mapping.fields.get(field.name()).and_then(|field| field.to.as_ref());
+        let home = said.map_or(Home::Spec, |said| said.value);
+        if field.is_group() {
+            faults.add_field(
+                message,
+                field.name(),
+                "is a group, which has no place in JSON",
+                "write `fields: {NAME: {to: nowhere}}` in a mapping file",
+            );
+        }
+        if let Some(type_name) = misfit(&field, home) {
+            faults.add_field(
+                message,
+                field.name(),
+                format!("cannot be {}: it is no {type_name}", home.as_str()),
+                "write another `to` in the mapping file",
+            );
+        }
+        if !matches!(home, Home::Spec | Home::Status | Home::Nowhere)
+            && let Some(other) = taken.insert(home, field.name().to_owned())
+        {
+            faults.add_field(
+                message,
+                field.name(),
+                format!("{other} is {} too", home.as_str()),
+                "write another `to` for one of them in the mapping file",
+            );
+        }
+        homes.insert(field.number(), home);
+    }
+    homes
+}
+
+/// The type that a field must have to go there, where it has another.
+fn misfit(field: &FieldDescriptor, home: Home) -> Option<&'static str> {
+    let (fits, name) = match home {
+        Home::Spec | Home::Status | Home::Nowhere => return None,
+        Home::Name | Home::Namespace => (is_string(field) || is_integer(field), "string or number"),
+        Home::Uid | Home::ResourceVersion => (is_string(field), "string"),
+        Home::CreationTimestamp | Home::UpdateTime | Home::DeleteTime => {
+            (is_timestamp(field), "google.protobuf.Timestamp")
+        }
+        Home::Labels | Home::Annotations => (is_string_map(field), "map<string, string>"),
+    };
+    (!fits).then_some(name)
+}
+
+fn is_integer(field: &FieldDescriptor) -> bool {
+    !field.is_list() && matches!(field.kind(), Kind::Int64 | Kind::Int32 | Kind::Uint64 | Kind::Uint32)
+}
+
+fn identity(message: &MessageDescriptor, mapping: &ResourceMapping, faults: &mut Faults) -> Option<Identity> {
+    let names = &mapping.names;
+    let field_name = names.field.as_ref().map_or("name", |field| &field.value);
+    let mend = "write `names: {field: ...}` in a mapping file: the field that tells objects apart";
+    let Some(field) = message.get_field_by_name(field_name) else {
+        faults.add_field(message, field_name, "there is no such field: objects have no name", mend);
+        return None;
+    };
+    if !is_string(&field) && (names.patterns.is_some() || !is_integer(&field)) {
+        faults.add_field(message, field_name, "is no string: it cannot be a resource name", mend);
+        return None;
+    }
+    let Some(patterns) = &names.patterns else {
+        let key = |field: &FieldDescriptor| Key { number: field.number(), integer: is_integer(field) };
+        let namespace = match names.namespace_field.as_ref() {
+            None => None,
+            Some(name) => match message.get_field_by_name(&name.value) {
+                Some(field) if is_string(&field) || is_integer(&field) => Some(key(&field)),
+                _ => {
+                    faults.add_field(
+                        message,
+                        &name.value,
+                        "there is no such string or number",
+                        "write `names: {namespaceField: ...}` in the mapping file: a field of the message",
+                    );
+                    return None;
+                }
+            },
+        };
+        let pattern = if namespace.is_some() { "n/{namespace}/o/{name}" } else { "o/{name}" };
+        let patterns = Patterns::new(&[pattern.to_owned()]).expect("it is a pattern");
+        return Some(Identity::Fields { name: key(&field), namespace, patterns });
+    };
+    if patterns.value.is_empty() {
+        // It was reported where it was looked for.
+        return None;
+    }
+    match Patterns::new(&patterns.value) {
+        Ok(patterns) => Some(Identity::Patterns { field: field.number(), patterns }),
+        Err(why) => {
+            faults.add_field(
+                message,
+                "pattern",
+                why,
+                "write `names: {patterns: [...]}` in a mapping file: \"publishers/{publisher}/books/{book}\"",
+            );
+            None
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Google's API Improvement Proposals -> a mapping: what follows from annotations and from the names of standard
+//! methods and fields (AIP-121 to AIP-136, 148, 151, 154 to 158, 203). Every fact remembers what it follows from.
+
+mod methods;
+
+use std::collections::BTreeMap;
+
+use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
+
+use super::{
+    annotations::{self, Behavior, ResourceDescriptor},
+    facts::{ColumnMapping, Fact, FieldMapping, Home, Mapping, NamesMapping, ResourceMapping},
+};
+use crate::model::{fault::Faults, names};
+
+/// Derives all that can be derived. A message that no method belongs to is not among it. `advice`: what is derived
+/// and should be looked at, or is left out and why.
+pub(super) fn derive(pool: &DescriptorPool, faults: &mut Faults, advice: &mut Faults) -> Mapping {
+    let mut found: Vec<Found> = Vec::new();
+    for message in pool.all_messages() {
+        match annotations::resource(&message) {
+            Ok(Some(declared)) => found.extend(read(message, declared)),
+            Ok(None) => {}
+            Err(error) => faults.add(
+                &message,
+                format!("(google.api.resource) cannot be decoded: {error}"),
+                "compile with google/api/resource.proto as Google publishes it",
+            ),
+        }
+    }
+    methods::bind(pool, &mut found, faults, advice);
+    found.retain(|found| !found.resource.methods.is_empty());
+    for found in &found {
+        check(found, faults, advice);
+    }
+    Mapping { resources: found.into_iter().map(|found| found.resource).collect() }
+}
+
+/// A resource on its way.
+pub(super) struct Found {
+    pub(super) message: MessageDescriptor,
+    pub(super) declared: ResourceDescriptor,
+    pub(super) resource: ResourceMapping,
+}
+
+impl Found {
+    /// "Book": of the type, which the message's name follows (AIP-123).
+    pub(super) fn kind(&self) -> &str {
+        self.resource.kind.as_ref().map_or("", |kind| &kind.value)
+    }
+}
+
+fn read(message: MessageDescriptor, declared: ResourceDescriptor) -> Option<Found> {
+    let (service, kind) = declared.r#type.split_once('/')?;
+    let name = message.full_name().to_owned();
+    let annotated = format!("google.api.resource of {name}");
+    let fact =
+        |value: &str, part: &str| Some(Fact::derived(value.to_owned(), format!("{annotated}: {part}")));
+    let lower = |declared: &str| declared.to_ascii_lowercase();
+    let plural = match declared.plural.as_str() {
+        "" => Some(Fact::derived(names::plural(kind), format!("the English plural of {kind}"))),
+        plural => fact(&lower(plural), "plural"),
+    };
+    let singular = match declared.singular.as_str() {
+        "" => Some(Fact::derived(lower(kind), format!("{kind} in lower case"))),
+        singular => fact(&lower(singular), "singular"),
+    };
+    let name_field = if declared.name_field.is_empty() { "name" } else { &declared.name_field };
+    let resource = ResourceMapping {
+        message: fact(&name, "the message"),
+        group: fact(service, "the service in type"),
+        version: version(message.package_name())
+            .map(|version| Fact::derived(version, format!("the package {}", message.package_name()))),
+        kind: fact(kind, "type"),
+        plural,
+        singular,
+        names: NamesMapping {
+            field: fact(name_field, if declared.name_field.is_empty() { "AIP-122" } else { "name_field" }),
+            patterns: (!declared.pattern.is_empty())
+                .then(|| Fact::derived(declared.pattern.clone(), format!("{annotated}: pattern"))),
+            namespace_field: None,
+        },
+        fields: fields(&message, name_field),
+        columns: columns(&message),
+        ..ResourceMapping::default()
+    };
+    Some(Found { message, declared, resource })
+}
+
+/// The last `vN` of a package: "v1" of "google.example.library.v1".
+fn version(package: &str) -> Option<String> {
+    package.rsplit('.').find(|part| names::is_version(part)).map(str::to_owned)
+}
+
+fn fields(message: &MessageDescriptor, name_field: &str) -> BTreeMap<String, FieldMapping> {
+    message.fields().map(|field| (field.name().to_owned(), of_field(&field, name_field))).collect()
+}
+
+fn of_field(field: &FieldDescriptor, name_field: &str) -> FieldMapping {
+    let behavior = annotations::behavior(field);
+    let said = |what: &str| format!("field_behavior {what}");
+    let flag = |set: bool, what: &str| set.then(|| Fact::derived(true, said(what)));
+    FieldMapping {
+        to: Some(home(field, behavior, name_field)),
+        // What only the service writes nobody can be asked for.
+        required: flag(behavior.required && !behavior.output_only, "REQUIRED"),
+        immutable: flag(behavior.immutable, "IMMUTABLE"),
+        input_only: flag(behavior.input_only, "INPUT_ONLY"),
+    }
+}
+
+fn home(field: &FieldDescriptor, behavior: Behavior, name_field: &str) -> Fact<Home> {
+    let aip = |home, number: u32| Fact::derived(home, format!("the field's name and type (AIP-{number})"));
+    match field.name() {
+        name if name == name_field && is_string(field) => aip(Home::Name, 122),
+        "uid" if is_string(field) => aip(Home::Uid, 148),
+        "create_time" if is_timestamp(field) => aip(Home::CreationTimestamp, 148),
+        "update_time" if is_timestamp(field) => aip(Home::UpdateTime, 148),
+        "delete_time" if is_timestamp(field) => aip(Home::DeleteTime, 164),
+        "etag" if is_string(field) => aip(Home::ResourceVersion, 154),
+        "labels" if is_string_map(field) => aip(Home::Labels, 148),
+        "annotations" if is_string_map(field) => aip(Home::Annotations, 148),
+        _ if behavior.output_only => Fact::derived(Home::Status, "field_behavior OUTPUT_ONLY"),
+        _ => Fact::derived(Home::Spec, "not OUTPUT_ONLY"),
+    }
+}
+
+/// `string name`, once.
+pub(super) fn is_string(field: &FieldDescriptor) -> bool {
+    !field.is_list() && field.kind() == Kind::String
+}
+
+pub(super) fn is_message(field: &FieldDescriptor, name: &str) -> bool {
+    !field.is_list() && matches!(field.kind(), Kind::Message(message) if message.full_name() == name)
+}
+
+pub(super) fn is_timestamp(field: &FieldDescriptor) -> bool {
+    is_message(field, "google.protobuf.Timestamp")
+}
+
+pub(super) fn is_string_map(field: &FieldDescriptor) -> bool {
+    let Kind::Message(entry) = field.kind() else { return false };
+    field.is_map()
+        && entry.map_entry_key_field().kind() == Kind::String
+        && entry.map_entry_value_field().kind() == Kind::String
+}
+
+/// The fields that tell people which object it is and how it is (AIP-148, AIP-216).
+fn columns(message: &MessageDescriptor) -> Option<Fact<Vec<ColumnMapping>>> {
+    let column = |name: &str, heading: &str| {
+        let field = message.get_field_by_name(name)?;
+        let shown = is_string(&field) || (!field.is_list() && matches!(field.kind(), Kind::Enum(_)));
+        let part = if annotations::behavior(&field).output_only { "status" } else { "spec" };
+        let path = format!(".{part}.{}", field.json_name());
+        shown.then(|| ColumnMapping { name: heading.to_owned(), path, priority: 0 })
+    };
+    let columns: Vec<ColumnMapping> =
+        [("display_name", "Display Name"), ("title", "Title"), ("state", "State")]
+            .into_iter()
+            .filter_map(|(name, heading)| column(name, heading))
+            .collect();
+    (!columns.is_empty()).then(|| Fact::derived(columns, "display_name, title and state (AIP-148, AIP-216)"))
+}
+
+/// What the annotations of one resource leave open, or say twice.
+fn check(found: &Found, faults: &mut Faults, advice: &mut Faults) {
+    let (message, resource) = (&found.message, &found.resource);
+    if resource.version.is_none() {
+        faults.add_field(
+            message,
+            "version",
+            format!("the package {:?} has no version", message.package_name()),
+            "write `version` in a mapping file: \"v1\"",
+        );
+    }
+    if resource.names.patterns.is_none() {
+        faults.add_field(
+            message,
+            "pattern",
+            "(google.api.resource) has no pattern: which part of a name is the parent's is not known",
+            "write `names: {patterns: [...]}` in a mapping file: \"publishers/{publisher}/books/{book}\"",
+        );
+    }
+    for field in message.fields() {
+        let behavior = annotations::behavior(&field);
+        if behavior.required && behavior.output_only {
+            advice.add_field(
+                message,
+                field.name(),
+                "is REQUIRED and OUTPUT_ONLY: it is taken for OUTPUT_ONLY, and stands in the status",
+                "where clients give it, write `fields: {NAME: {to: spec, required: true}}` in a mapping file",
+            );
+        }
+    }
+    let updates = resource.methods.contains_key(&super::facts::Verb::Update);
+    let etag =
+        resource.fields.values().any(|f| f.to.as_ref().is_some_and(|to| to.value == Home::ResourceVersion));
+    if updates && !etag {
+        advice.add_field(
+            message,
+            "etag",
+            "there is no etag: a write is checked against what was read just before, and what changes between the two is \
+             overwritten",
+            "add `string etag` to the message and to the request of Delete (AIP-154)",
+        );
+    }
+}

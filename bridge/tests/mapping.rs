@@ -1,0 +1,19 @@
+//! A service that knows nothing of Kubernetes, served: every rule of docs/aip.md, without a network.
+#![allow(clippy::unwrap_used)]
+#![allow(unreachable_pub, reason = "the modules of a test")]
+
+#[path = "aip/service.rs"]
+mod service;
+#[path = "mapping/support.rs"]
+mod support;
+
+#[path = "mapping/deletes.rs"]
+mod deletes;
+#[path = "mapping/lists.rs"]
+mod lists;
+#[path = "mapping/reads.rs"]
+mod reads;
+#[path = "mapping/schema.rs"]
+mod schema;
+#[path = "mapping/writes.rs"]
+mod writes;

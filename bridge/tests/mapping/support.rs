@@ -1,0 +1,254 @@
+//! A client of a mapped service, and the world around it.
+
+use std::{
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use http::{HeaderMap, HeaderValue, Method};
+use kubridge_bridge::{
+    env::Env,
+    mapping::{MappedCaller, read_schema},
+    model::{Fault, Resource, Rules, Schema},
+    proto::{DESCRIPTORS, UserInfo},
+    request_info::RequestInfo,
+    status::ApiError,
+    verbs::{self, Body, Request},
+};
+use serde_json::Value;
+
+use crate::service::Service;
+
+/// Descriptor-set bytes of a proto, with Google's files and comments.
+pub fn compile(name: &str, text: &str) -> Vec<u8> {
+    use protox::file::{
+        ChainFileResolver, DescriptorSetFileResolver, File, FileResolver, GoogleFileResolver,
+        IncludeFileResolver,
+    };
+    struct Source(String, String);
+    impl FileResolver for Source {
+        fn open_file(&self, name: &str) -> Result<File, protox::Error> {
+            if name == self.0 {
+                File::from_source(name, &self.1)
+            } else {
+                Err(protox::Error::file_not_found(name))
+            }
+        }
+    }
+    let mut resolver = ChainFileResolver::new();
+    resolver.add(Source(name.to_owned(), text.to_owned()));
+    resolver.add(IncludeFileResolver::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures").into()));
+    resolver.add(DescriptorSetFileResolver::decode(DESCRIPTORS).unwrap());
+    resolver.add(GoogleFileResolver::new());
+    let mut compiler = protox::Compiler::with_file_resolver(resolver);
+    compiler.include_imports(true).include_source_info(true);
+    if let Err(error) = compiler.open_file(name) {
+        panic!("{name}: {error:?}");
+    }
+    compiler.encode_file_descriptor_set()
+}
+
+pub const PROTO: &str = include_str!("../fixtures/library.proto");
+
+pub static LIBRARY: LazyLock<Vec<u8>> = LazyLock::new(|| compile("example/library/v1/library.proto", PROTO));
+
+/// The library's proto with something else in the place of `from`.
+pub fn changed(from: &str, to: &str) -> Vec<u8> {
+    assert!(PROTO.contains(from), "{from}");
+    compile("example/library/v1/library.proto", &PROTO.replace(from, to))
+}
+
+pub fn read(descriptors: &[u8]) -> Result<Schema, Vec<Fault>> {
+    read_schema(descriptors, Rules::default())
+}
+
+/// The faults, as people read them.
+pub fn faults(descriptors: &[u8]) -> Vec<String> {
+    read(descriptors).expect_err("it has faults").iter().map(ToString::to_string).collect()
+}
+
+/// A still world: time is tokio's (paused in tests), randomness counts.
+#[derive(Clone, Debug)]
+pub struct World {
+    start: tokio::time::Instant,
+    random: Arc<AtomicU64>,
+}
+
+impl Env for World {
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_410_297) + self.start.elapsed()
+    }
+
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
+        tokio::time::sleep(duration)
+    }
+
+    fn random(&self) -> u128 {
+        u128::from(self.random.fetch_add(1, Ordering::Relaxed)) << 64 | 0x9e37_79b9
+    }
+}
+
+/// A client of the library.
+#[derive(Clone)]
+pub struct Client {
+    pub service: Service,
+    pub schema: Arc<Schema>,
+    world: World,
+}
+
+/// A complete answer, or the error instead.
+#[derive(Debug)]
+pub struct Answer {
+    pub code: u16,
+    pub warnings: Vec<String>,
+    pub body: Bytes,
+    pub log: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&self.body)))
+    }
+
+    #[track_caller]
+    pub fn expect(&self, code: u16) -> Value {
+        assert_eq!(self.code, code, "{} ({})", String::from_utf8_lossy(&self.body), self.log);
+        self.json()
+    }
+
+    /// Of a Status: what people read.
+    pub fn message(&self) -> String {
+        self.json()["message"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Of a Status: field and message of each cause.
+    pub fn causes(&self) -> Vec<(String, String)> {
+        let json = self.json();
+        let causes = json["details"]["causes"].as_array().cloned().unwrap_or_default();
+        let text = |cause: &Value, part: &str| cause[part].as_str().unwrap_or_default().to_owned();
+        causes.iter().map(|cause| (text(cause, "field"), text(cause, "message"))).collect()
+    }
+}
+
+/// A client of the library, which has the publishers `acme` and `lulu`.
+pub fn client() -> Client {
+    client_of(&LIBRARY)
+}
+
+pub fn client_of(descriptors: &[u8]) -> Client {
+    let schema = read(descriptors).unwrap_or_else(|faults| panic!("{faults:#?}"));
+    let service = Service::new(descriptors);
+    for publisher in ["acme", "lulu"] {
+        service.put("Publisher", &format!("name: 'publishers/{publisher}' display_name: '{publisher}'"));
+    }
+    Client {
+        service,
+        schema: Arc::new(schema),
+        world: World { start: tokio::time::Instant::now(), random: Arc::default() },
+    }
+}
+
+pub const API: &str = "/apis/library.example.com/v1";
+pub const BOOKS: &str = "/apis/library.example.com/v1/namespaces/acme/books";
+
+impl Client {
+    pub fn resource(&self, plural: &str) -> Arc<Resource> {
+        let all = self.schema.apis.iter().flat_map(|api| &api.resources);
+        Arc::clone(all.into_iter().find(|resource| resource.plural == plural).unwrap())
+    }
+
+    pub async fn send(
+        &self,
+        method: Method,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(
+                http::HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            );
+        }
+        let request = Request {
+            info: RequestInfo::new(&method, path, query),
+            method,
+            query: query.into(),
+            headers: map,
+            body: body.into(),
+            user: Arc::new(UserInfo::default()),
+        };
+        let resource = self.resource(&request.info.resource.clone());
+        let deadline = Some(self.world.now() + Duration::from_secs(30));
+        let mapped = Arc::clone(self.schema.mapped.as_ref().unwrap());
+        let caller = MappedCaller::new(self.service.clone(), mapped, self.world.clone(), deadline);
+        match verbs::serve(&resource, &caller, &self.world, request).await {
+            Ok(reply) => {
+                let mut body = Vec::new();
+                match reply.body {
+                    Body::Whole(bytes) => body.extend_from_slice(&bytes),
+                    Body::Stream(mut stream) => {
+                        while let Some(piece) = stream.next().await {
+                            match piece {
+                                Ok(piece) => body.extend_from_slice(&piece),
+                                Err(error) => return refused(&error),
+                            }
+                        }
+                    }
+                }
+                let (code, warnings) = (reply.status.as_u16(), reply.warnings);
+                Answer { code, warnings, body: body.into(), log: String::new() }
+            }
+            Err(error) => refused(&error),
+        }
+    }
+
+    pub async fn get(&self, target: &str) -> Answer {
+        self.send(Method::GET, target, &[("accept", "application/json")], "").await
+    }
+
+    pub async fn post(&self, target: &str, body: &Value) -> Answer {
+        self.send(Method::POST, target, &[("content-type", "application/json")], body.to_string()).await
+    }
+
+    pub async fn put(&self, target: &str, body: &Value) -> Answer {
+        self.send(Method::PUT, target, &[("content-type", "application/json")], body.to_string()).await
+    }
+
+    pub async fn delete(&self, target: &str) -> Answer {
+        self.send(Method::DELETE, target, &[("content-type", "application/json")], "").await
+    }
+
+    pub async fn merge(&self, target: &str, body: &Value) -> Answer {
+        let headers = [("content-type", "application/merge-patch+json")];
+        self.send(Method::PATCH, target, &headers, body.to_string()).await
+    }
+
+    /// The names in a list, with their namespaces, and the `continue` of it.
+    pub async fn names(&self, target: &str) -> (Vec<String>, String) {
+        let list = self.get(target).await.expect(200);
+        let name = |item: &Value| {
+            let text = |part: &str| item["metadata"][part].as_str().unwrap_or_default().to_owned();
+            format!("{}/{}", text("namespace"), text("name"))
+        };
+        let names = list["items"].as_array().unwrap().iter().map(name).collect();
+        (names, list["metadata"]["continue"].as_str().unwrap_or_default().to_owned())
+    }
+}
+
+fn refused(error: &ApiError) -> Answer {
+    Answer {
+        code: error.status.code,
+        warnings: error.warnings.clone(),
+        body: error.status.to_json().into(),
+        log: error.log.clone().unwrap_or_default(),
+    }
+}
