@@ -1,5 +1,6 @@
 //! The examples in other languages, driven by the real kubectl.
 
+mod library;
 mod metrics;
 
 use crate::support::{Kubectl, Options, Program, Stack, apiservices};

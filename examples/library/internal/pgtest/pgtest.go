@@ -137,10 +137,20 @@ func (s *Server) Database(ctx context.Context) (string, error) {
 	return s.url(name), nil
 }
 
-// Stop stops it at once; everybody is disconnected.
+// Stop stops it; everybody is disconnected.
 func (s *Server) Stop() error {
 	// SIGINT is PostgreSQL's fast shutdown.
-	if err := s.process.Process.Signal(syscall.SIGINT); err != nil {
+	return s.stop(syscall.SIGINT)
+}
+
+// Close stops it and removes everything.
+func (s *Server) Close() error {
+	// Nobody needs what SIGQUIT, the immediate shutdown, leaves behind.
+	return errors.Join(s.stop(syscall.SIGQUIT), os.RemoveAll(s.dir))
+}
+
+func (s *Server) stop(by syscall.Signal) error {
+	if err := s.process.Process.Signal(by); err != nil {
 		return err
 	}
 	select {
@@ -149,11 +159,6 @@ func (s *Server) Stop() error {
 	case <-time.After(patience):
 		return errors.Join(errors.New("postgres does not stop"), s.process.Process.Kill())
 	}
-}
-
-// Close stops it and removes everything.
-func (s *Server) Close() error {
-	return errors.Join(s.Stop(), os.RemoveAll(s.dir))
 }
 
 func (s *Server) data() string {

@@ -78,8 +78,8 @@ func Start(options Options) (*Running, error) {
 	reflection.Register(running.grpc)
 	running.say(grpc_health_v1.HealthCheckResponse_NOT_SERVING)
 
-	running.tasks.Go(func() { running.watchDatabase(ctx) })
-	running.tasks.Go(func() { service.NewPress(kept, options.PressSpeed, options.Log).Run(ctx) })
+	press := service.NewPress(kept, options.PressSpeed, options.Log)
+	running.tasks.Go(func() { running.watchDatabase(ctx, press) })
 	running.tasks.Go(func() {
 		if err := running.grpc.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			options.Log.Error("it no longer serves", "error", err)
@@ -100,8 +100,8 @@ func (r *Running) Stop(grace time.Duration) {
 	r.store.Close()
 }
 
-// watchDatabase migrates as soon as the database is there, and tells by health whether it still is.
-func (r *Running) watchDatabase(ctx context.Context) {
+// watchDatabase migrates as soon as the database is there, starts the press, and tells by health whether it still is.
+func (r *Running) watchDatabase(ctx context.Context, press *service.Press) {
 	migrated, away := false, false
 	for {
 		err := r.look(ctx, migrated)
@@ -112,6 +112,9 @@ func (r *Running) watchDatabase(ctx context.Context) {
 			if !migrated || away {
 				r.log.Info("the database is there")
 				r.say(grpc_health_v1.HealthCheckResponse_SERVING)
+			}
+			if !migrated {
+				r.tasks.Go(func() { press.Run(ctx) })
 			}
 			migrated, away = true, false
 		} else if !away {

@@ -170,7 +170,7 @@ func (l *Library) ReserveBook(ctx context.Context, r *libraryv1.ReserveBookReque
 		}
 		return nil, fault(codes.FailedPrecondition, "RESERVED", key.Name()+" is reserved for somebody else", nil,
 			&errdetails.PreconditionFailure{Violations: []*errdetails.PreconditionFailure_Violation{{
-				Type: "STATE", Subject: key.Name(), Description: "it is RESERVED, and must be AVAILABLE",
+				Type: "STATE", Subject: key.Name(), Description: "it is reserved for somebody else",
 			}}})
 	})
 	if err != nil {
