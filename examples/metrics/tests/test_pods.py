@@ -58,7 +58,6 @@ def found(host: FakeHost) -> dict[tuple[str, str], Pod]:
             (f"/kubepods/burstable/{UID.replace('_', '-')}", "kubepods", UID.replace("_", "-")),
         ),
         ("/init.scope", ("/init.scope", "default", "init")),
-        ("/../other", ("/other", "default", "other")),
     ],
 )
 def test_which_cgroup_is_a_pod(path: str, expected: tuple[str, str, str] | None) -> None:
@@ -87,6 +86,27 @@ def test_cgroups_below_a_unit_are_its_containers(host: FakeHost) -> None:
     assert containers["a"].cpu_ns == 1000
     assert (containers["b"].cpu_ns, containers["b"].memory) == (7000, 8), "what is below is counted with it"
     assert containers["init"].key.startswith("process:"), "the unit's own counters have the others in them"
+
+
+def test_in_a_container_the_paths_count_from_its_own_cgroup(host: FakeHost) -> None:
+    own = f"/system.slice/docker-{ID}.scope"
+    host.unified(own, usage_usec=1)
+    host.unified("/system.slice/ssh.service", usage_usec=2)
+    host.process(10, name="hostmetrics", cgroup="0::/\n")
+    host.process(11, name="sshd", cgroup="0::/../ssh.service\n")
+    hierarchy = cgroups.find(host.cgroup, namespace=host.cgroup / own.lstrip("/"))
+    found = {pod.name: pod for pod in pods(Proc(host.proc).processes(), hierarchy, BOOTED)}
+    assert set(found) == {"docker-0123456789ab", "ssh"}
+    assert found["ssh"].namespace == "system"
+    assert found["ssh"].containers[0].cpu_ns == 2000
+
+
+def test_a_path_that_leads_nowhere_ends_at_the_root(host: FakeHost) -> None:
+    host.unified("/")
+    host.process(10, name="sshd", cgroup="0::/../../ssh.service\n")
+    hierarchy = cgroups.find(host.cgroup, namespace=host.root / "elsewhere")
+    (pod,) = pods(Proc(host.proc).processes(), hierarchy, BOOTED)
+    assert (pod.namespace, pod.name) == ("default", "ssh")
 
 
 def test_version_one(host: FakeHost) -> None:

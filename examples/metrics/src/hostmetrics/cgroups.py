@@ -1,7 +1,9 @@
 """What the cgroup file systems say: processor time and memory of a cgroup and all below it."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from posixpath import normpath
 from typing import Protocol
 
 from hostmetrics.procfs import Process
@@ -34,11 +36,14 @@ class Hierarchy(Protocol):
 class Unified:
     """cgroup v2 (Documentation/admin-guide/cgroup-v2.rst)."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, namespace: Path) -> None:
+        """`namespace`: where this process sees the root of its own cgroup namespace."""
         self._root = root
+        self._base = _place(root, namespace)
 
     def path(self, process: Process) -> str:
-        return process.cgroups.get("", "/")
+        # In a container /proc counts from the container's own cgroup: its neighbour is "/../neighbour".
+        return normpath(self._base + process.cgroups.get("", "/"))
 
     def usage(self, path: str) -> Usage | None:
         directory = self._root / path.lstrip("/")
@@ -58,7 +63,7 @@ class Legacy:
         self._cpuacct, self._memory = cpuacct, memory
 
     def path(self, process: Process) -> str:
-        return process.cgroups.get("cpuacct", "/")
+        return normpath(process.cgroups.get("cpuacct", "/"))
 
     def usage(self, path: str) -> Usage | None:
         cpuacct, memory = self._cpuacct / path.lstrip("/"), self._memory / path.lstrip("/")
@@ -81,13 +86,29 @@ class Absent:
         return None
 
 
-def find(root: Path) -> Hierarchy:
-    """What is mounted at `root`, usually /sys/fs/cgroup. Where both are, the controllers are in v1."""
+def find(root: Path, namespace: Path = Path("/sys/fs/cgroup")) -> Hierarchy:
+    """What is mounted at `root`. Where both versions are, the controllers are in v1."""
     if (root / "cgroup.controllers").exists():
-        return Unified(root)
+        return Unified(root, namespace)
     if (root / "cpuacct").exists() and (root / "memory").exists():
         return Legacy(root / "cpuacct", root / "memory")
     return Absent()
+
+
+def _place(root: Path, namespace: Path) -> str:
+    """The path of a directory below `root`, by what it is, not by what it is called here; "": it is not there."""
+    try:
+        wanted = namespace.stat()
+    except OSError:
+        return ""
+    for directory, _, _ in os.walk(root):
+        try:
+            found = os.path.samestat(os.stat(directory), wanted)
+        except OSError:
+            continue
+        if found:
+            return directory.removeprefix(str(root))
+    return ""
 
 
 def _usage(directory: Path, cpu_ns: int, memory: int) -> Usage:

@@ -76,8 +76,7 @@ def unit(path: str) -> Unit | None:
     """The Pod that a cgroup is, or is below of. None: it is but a shelf."""
     shelf, walked = None, ""
     for part in path.split("/"):
-        # A cgroup namespace shows what is outside of it as "..".
-        if part in ("", ".."):
+        if not part:
             continue
         walked += "/" + part
         if kubelet := _KUBELET_POD.fullmatch(part):
@@ -102,7 +101,7 @@ def pods(processes: Iterable[Process], hierarchy: Hierarchy, booted: float) -> l
         if found is None:
             groups[process.group].append(process)
             continue
-        below = "/".join(part for part in path.split("/") if part not in ("", ".."))[len(found.path) :]
+        below = path[len(found.path) + 1 :]
         if below:
             units[found].below[below.split("/", 1)[0]].append(process)
         else:
