@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 mod aggregation;
 mod lint;
+mod mappings;
 mod observe;
 
 use aggregation::{Aggregation, Configured, Delegate, Published};
@@ -87,6 +88,7 @@ impl App {
                 .iter()
                 .map(|(url, file)| (url.to_string(), file.clone()))
                 .collect(),
+            mappings: mappings::read(&config.mappings)?.into(),
             options: Options { max_requests: config.max_backend_requests_inflight, ..Options::default() },
         };
         let metrics = Metrics::new();

@@ -62,6 +62,9 @@ struct LintArgs {
     /// A running backend: its Schema service, else its reflection.
     #[arg(long, value_name = "URL", group = "source")]
     backend: Option<String>,
+    /// How the service is a Kubernetes API, where it does not say so itself: a mapping file. Repeatable.
+    #[arg(long = "mapping", value_name = "FILE")]
+    mappings: Vec<PathBuf>,
     #[command(flatten)]
     tls: BackendTlsArgs,
 }
@@ -153,7 +156,7 @@ fn run_lint(args: LintArgs) -> anyhow::Result<ExitCode> {
             Err(faults) => return Ok(usage("lint", &faults.to_string())),
         },
     };
-    let report = runtime()?.block_on(lint(source))?;
+    let report = runtime()?.block_on(lint(source, &args.mappings))?;
     let code = print(report.text.as_bytes())?;
     Ok(if report.passed { code } else { ExitCode::FAILURE })
 }

@@ -29,6 +29,8 @@ pub struct Config {
     pub manifests: Option<PathBuf>,
     /// Schemas for backends that cannot tell theirs.
     pub descriptor_sets: BTreeMap<BackendUrl, PathBuf>,
+    /// Mapping files: how services are Kubernetes APIs that do not say so themselves.
+    pub mappings: Vec<PathBuf>,
     /// Where the Services are that APIServices name.
     pub service_rules: ServiceRules,
     /// How many requests to one backend may be in flight, watches and other streams apart.

@@ -23,7 +23,7 @@ const LADDER: [&[&str]; 10] = [
 ];
 
 /// What the bridge may depend on. Nothing that opens a socket, starts a task or reads a file.
-const BRIDGE_DEPENDENCIES: [&str; 19] = [
+const BRIDGE_DEPENDENCIES: [&str; 20] = [
     "base64",
     "bytes",
     "futures",
@@ -35,6 +35,7 @@ const BRIDGE_DEPENDENCIES: [&str; 19] = [
     "prost",
     "prost-reflect",
     "prost-types",
+    "schemars",
     "serde",
     "serde-saphyr",
     "serde_json",

@@ -10,7 +10,9 @@ mod caller;
 mod compile;
 mod derive;
 mod facts;
+mod file;
 mod identity;
+mod merge;
 mod names;
 mod object;
 mod plan;
@@ -21,13 +23,18 @@ use std::sync::Arc;
 
 use prost_reflect::DescriptorPool;
 
-use crate::model::{Api, Fault, Keeps, Methods, Resource, Rules, Schema, annotation, fault::Faults, set};
+use crate::model::{
+    Api, Fault, Keeps, Methods, Resource, Rules, Schema, annotation,
+    fault::{Faults, Place},
+    lint, set,
+};
 
 pub use caller::MappedCaller;
 pub use facts::{
-    ColumnMapping, Fact, FieldMapping, Home, Mapping, MethodMapping, NamesMapping, Origin, ResourceMapping,
-    Value, Verb,
+    ColumnMapping, Fact, FieldMapping, Home, Mapping, MethodMapping, MethodsMapping, NamesMapping, Origin,
+    ResourceMapping, Value, Verb,
 };
+pub use file::{ApiVersion, Kind, MappingFile, Metadata};
 pub use object::UPDATE_TIME;
 pub use plan::Mapped;
 
@@ -36,33 +43,54 @@ use self::{
     plan::{Plan, Role},
 };
 
-/// Reads what a backend declares: by our own annotations where it has them, else by Google's.
+/// Reads what a backend declares: by our own annotations where it has them, else by Google's and by mapping files.
+/// Of a file of which the backend has nothing nothing is taken: it is another backend's.
 ///
 /// # Errors
 /// All faults at once, sorted by file, element and field.
-pub fn read_schema(bytes: &[u8], rules: Rules) -> Result<Schema, Vec<Fault>> {
+pub fn read_schema(bytes: &[u8], rules: Rules, files: &[MappingFile]) -> Result<Schema, Vec<Fault>> {
     let pool = set::read(bytes).map_err(Faults::into_sorted)?;
     if annotation::any_in(&pool) {
         return Schema::from_pool(&pool, rules);
     }
     let (mut faults, mut advice) = (Faults::default(), Faults::default());
-    let mapping = derive::derive(&pool, &mut faults, &mut advice);
+    let named = merge::named(&pool, files);
+    let derived = derive::derive(&pool, &named, &mut faults, &mut advice);
+    let mapping = merge::merge(&pool, files, derived, &mut faults, &mut advice);
     if mapping.resources.is_empty() && faults.is_empty() {
-        return match annotations::stripped(&pool) {
-            Some(file) => {
-                faults.add_field(
-                    crate::model::fault::Place::file(&file),
-                    "",
-                    "imports google/api/resource.proto, but no option of it is in the descriptors: the server's \
-                     reflection strips custom options",
-                    "give Kubridge the descriptors as the compiler wrote them: `--descriptor-set FILE`",
-                );
-                Err(faults.into_sorted())
-            }
-            None => Schema::from_pool(&pool, rules),
-        };
+        nothing(&pool, files, &mut faults);
+        return Err(faults.into_sorted());
     }
     compile_all(&pool, mapping, rules, faults, advice)
+}
+
+/// There is no resource at all: why, and every way to have one.
+fn nothing(pool: &DescriptorPool, files: &[MappingFile], faults: &mut Faults) {
+    if let Some(file) = annotations::stripped(pool) {
+        faults.add_field(
+            Place::file(&file),
+            "",
+            "imports google/api/resource.proto, but no option of it is in the descriptors: the server's reflection \
+             strips custom options",
+            "give Kubridge the descriptors as the compiler wrote them: `--descriptor-set FILE`",
+        );
+        return;
+    }
+    lint::nothing(pool, faults);
+    for file in files {
+        let messages: Vec<&str> = file
+            .spec
+            .resources
+            .iter()
+            .filter_map(|said| Some(said.message.as_ref()?.value.as_str()))
+            .collect();
+        faults.add_field(
+            Place::element(&file.file, &file.metadata.name),
+            "spec.resources",
+            format!("the backend has none of its messages: {}", messages.join(", ")),
+            "write `message`: the full name of a message that the backend has",
+        );
+    }
 }
 
 fn compile_all(

@@ -6,7 +6,7 @@ mod bind;
 mod comments;
 pub(crate) mod fault;
 mod json_names;
-mod lint;
+pub(crate) mod lint;
 pub(crate) mod names;
 mod path;
 mod read;

@@ -2,15 +2,25 @@
 #![allow(clippy::unwrap_used)]
 #![allow(unreachable_pub, reason = "the modules of a test")]
 
+#[path = "aip/descriptors.rs"]
+mod descriptors;
+#[path = "aip/fleet.rs"]
+mod fleet;
 #[path = "aip/service.rs"]
 mod service;
 #[path = "mapping/support.rs"]
 mod support;
 
+#[path = "mapping/actions.rs"]
+mod actions;
 #[path = "mapping/deletes.rs"]
 mod deletes;
+#[path = "mapping/files.rs"]
+mod files;
 #[path = "mapping/lists.rs"]
 mod lists;
+#[path = "mapping/operations.rs"]
+mod operations;
 #[path = "mapping/reads.rs"]
 mod reads;
 #[path = "mapping/schema.rs"]

@@ -11,6 +11,7 @@ use std::{
 use anyhow::Context as _;
 use kubridge_bridge::{
     discovery_doc::VersionDocument,
+    mapping::MappingFile,
     model::{Api, Schema},
     openapi_doc,
     proto::Condition,
@@ -67,6 +68,8 @@ pub(super) struct Configured {
     pub(super) options: Options,
     /// The schemas of backends that cannot tell theirs.
     pub(super) descriptor_sets: BTreeMap<String, PathBuf>,
+    /// How services are Kubernetes APIs that do not say so themselves.
+    pub(super) mappings: Arc<[MappingFile]>,
     /// Where what they say of themselves is kept.
     pub(super) kept: LastKnownGood,
     /// For how long that is served as Current while they are away.
@@ -110,6 +113,7 @@ impl Aggregation {
         let changed = Arc::new(Notify::new());
         let settings = backends::Settings {
             descriptor_sets: configured.descriptor_sets,
+            mappings: configured.mappings,
             grpc_identity: configured.identity,
             https_identity: configured.proxy_identity,
             service_rules: configured.service_rules,

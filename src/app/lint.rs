@@ -4,11 +4,13 @@ use std::{fmt::Write as _, path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
 use kubridge_bridge::{
-    mapping,
+    mapping::{self, MappingFile},
     model::{Api, Fault, Resource, Rules, Schema},
 };
 
-use super::backend_ca;
+mod derivation;
+
+use super::{backend_ca, mappings};
 use crate::{
     config::{BackendUrl, OwnCertificate},
     pki::ClientCertificate,
@@ -42,8 +44,9 @@ pub struct LintReport {
     pub passed: bool,
 }
 
-/// Reads the schema and judges it. An error: it could not be read at all.
-pub async fn lint(source: LintSource) -> anyhow::Result<LintReport> {
+/// Reads the schema and judges it, by mapping files where it is not annotated. An error: it could not be read at all.
+pub async fn lint(source: LintSource, mapping_files: &[PathBuf]) -> anyhow::Result<LintReport> {
+    let mappings = mappings::read(mapping_files)?;
     let fetched = match source {
         LintSource::DescriptorSet(file) => upstream::read_file(&file).await?,
         LintSource::Backend(url, tls) => {
@@ -59,11 +62,11 @@ pub async fn lint(source: LintSource) -> anyhow::Result<LintReport> {
                 .context("the backend gives no schema")?
         }
     };
-    Ok(judge(&fetched))
+    Ok(judge(&fetched, &mappings))
 }
 
-fn judge(fetched: &FetchedSchema) -> LintReport {
-    match mapping::read_schema(&fetched.bytes, Rules::default()) {
+fn judge(fetched: &FetchedSchema, mappings: &[MappingFile]) -> LintReport {
+    match mapping::read_schema(&fetched.bytes, Rules::default(), mappings) {
         Ok(schema) => LintReport { text: served(&schema, fetched), passed: true },
         Err(faults) => LintReport { text: refused(&faults), passed: false },
     }
@@ -73,6 +76,12 @@ fn served(schema: &Schema, fetched: &FetchedSchema) -> String {
     let mut text = format!("The schema (read from {}) would be served:\n", fetched.source);
     for api in &schema.apis {
         describe(api, &mut text);
+    }
+    if let Some(mapped) = &schema.mapped {
+        text.push_str(
+            "\nThe service does not keep Kubridge's contract itself. What is known of it, and why:\n",
+        );
+        derivation::describe(mapped.mapping(), &mut text);
     }
     if !schema.advice.is_empty() {
         text.push_str("\nIt could be better:\n");

@@ -15,6 +15,7 @@ fn config(data_dir: &Path) -> Config {
         backends: Vec::new(),
         manifests: None,
         descriptor_sets: BTreeMap::new(),
+        mappings: Vec::new(),
         service_rules: ServiceRules::default(),
         max_backend_requests_inflight: 1024,
         tls: Tls::default(),

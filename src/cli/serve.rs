@@ -41,6 +41,10 @@ pub struct ServeArgs {
     )]
     pub descriptor_sets: Vec<String>,
 
+    /// How a service is a Kubernetes API that does not say so itself: a mapping file (docs/aip.md). Repeatable.
+    #[arg(long = "mapping", env = "KUBRIDGE_MAPPING", value_name = "FILE", value_delimiter = ',')]
+    pub mappings: Vec<PathBuf>,
+
     /// Where a Service is that an APIService names: {name}.{namespace}.svc, {name}:PORT, NAMESPACE/NAME=HOST:PORT or NAMESPACE/NAME:PORT=HOST:PORT.
     /// Repeatable: the first that resolves is used [default: {name}.{namespace}.svc, then {name}].
     #[arg(
@@ -247,6 +251,9 @@ impl ServeArgs {
         let shutdown_delay = check.duration("--shutdown-delay", &self.shutdown_delay);
         let log = check.log(self);
         check.directory("--manifests", self.manifests.as_ref());
+        let mappings: Vec<PathBuf> =
+            self.mappings.iter().filter(|file| !file.as_os_str().is_empty()).cloned().collect();
+        mappings.iter().for_each(|file| check.file("--mapping", Some(file)));
         check.file("--token-auth-file", self.token_auth_file.as_ref());
         check.file("--client-ca-file", self.client_ca_file.as_ref());
         match (listen, data_dir) {
@@ -259,6 +266,7 @@ impl ServeArgs {
                     backends,
                     manifests: self.manifests.clone(),
                     descriptor_sets,
+                    mappings,
                     service_rules,
                     max_backend_requests_inflight: self.max_backend_requests_inflight,
                     tls,

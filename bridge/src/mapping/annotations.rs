@@ -94,6 +94,15 @@ pub(super) fn operation_info(method: &MethodDescriptor) -> Option<OperationInfo>
     read(&method.options(), OPERATION_INFO).ok().flatten()
 }
 
+/// A type that `operation_info` names: in full, or in the method's package.
+pub(super) fn full_name(method: &MethodDescriptor, name: &str) -> String {
+    let service = method.parent_service();
+    let package = service.package_name();
+    let local = if package.is_empty() { name.to_owned() } else { format!("{package}.{name}") };
+    let known = service.parent_pool().get_message_by_name(&local).is_some();
+    if known { local } else { name.to_owned() }
+}
+
 /// The custom verb of `google.api.http`: "archive" of `post: "/v1/{name=...}:archive"`.
 pub(super) fn http_verb(method: &MethodDescriptor) -> Option<String> {
     let rule: HttpRule = read(&method.options(), HTTP).ok().flatten()?;

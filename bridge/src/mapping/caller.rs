@@ -1,6 +1,7 @@
 //! Answers the calls of the contract by calling the service that was mapped.
 
 mod action;
+mod conditions;
 mod errors;
 mod fill;
 mod list;

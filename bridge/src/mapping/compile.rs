@@ -1,6 +1,7 @@
 //! A mapping and the descriptors -> plans, or every fault of it.
 
 pub(super) mod methods;
+mod operations;
 
 use std::collections::HashMap;
 
@@ -11,7 +12,7 @@ use super::{
     facts::{Home, ResourceMapping},
     identity::{Identity, Key},
     names::Patterns,
-    plan::{AnyParent, Plan},
+    plan::{Learnt, Plan},
     shape::Shapes,
 };
 use crate::model::{
@@ -63,7 +64,8 @@ pub(super) fn resource(
         input_only: numbers(flagged(|f| f.input_only.as_ref().is_some_and(|fact| fact.value))),
         has_status: homes.values().any(|home| *home == Home::Status),
         parents: Vec::new(),
-        any_parent: AnyParent::default(),
+        any_parent: Learnt::default(),
+        operations: None,
         methods: Default::default(),
         actions: Vec::new(),
         homes,
@@ -71,6 +73,8 @@ pub(super) fn resource(
         message,
     };
     methods::compile(pool, mapping, &mut plan, faults);
+    plan.operations = operations::compile(pool, mapping, &plan);
+    plan.has_status |= plan.operations.is_some();
     Some((titles, plan))
 }
 

@@ -5,21 +5,43 @@ mod methods;
 
 use std::collections::BTreeMap;
 
-use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
+use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor};
 
 use super::{
     annotations::{self, Behavior, ResourceDescriptor},
-    facts::{ColumnMapping, Fact, FieldMapping, Home, Mapping, NamesMapping, ResourceMapping},
+    facts::{ColumnMapping, Fact, FieldMapping, Home, ResourceMapping, Verb},
 };
 use crate::model::{fault::Faults, names};
+pub(super) use methods::{complete, custom};
 
-/// Derives all that can be derived. A message that no method belongs to is not among it. `advice`: what is derived
-/// and should be looked at, or is left out and why.
-pub(super) fn derive(pool: &DescriptorPool, faults: &mut Faults, advice: &mut Faults) -> Mapping {
+/// What was derived, before anything else is said.
+pub(super) struct Derived {
+    pub(super) found: Vec<Found>,
+    /// Standard methods that are there twice: a mapping file may say which is meant.
+    pub(super) doubts: Vec<Doubt>,
+}
+
+/// A second method for one verb of a resource.
+pub(super) struct Doubt {
+    /// The index of the resource.
+    pub(super) resource: usize,
+    pub(super) verb: Verb,
+    pub(super) method: MethodDescriptor,
+}
+
+/// Derives all that can be derived: of what is annotated, and of `named`, which a mapping file makes resources.
+/// `advice`: what is left out, and why.
+pub(super) fn derive(
+    pool: &DescriptorPool,
+    named: &[MessageDescriptor],
+    faults: &mut Faults,
+    advice: &mut Faults,
+) -> Derived {
     let mut found: Vec<Found> = Vec::new();
     for message in pool.all_messages() {
         match annotations::resource(&message) {
             Ok(Some(declared)) => found.extend(read(message, declared)),
+            Ok(None) if named.contains(&message) => found.push(bare(message)),
             Ok(None) => {}
             Err(error) => faults.add(
                 &message,
@@ -28,17 +50,14 @@ pub(super) fn derive(pool: &DescriptorPool, faults: &mut Faults, advice: &mut Fa
             ),
         }
     }
-    methods::bind(pool, &mut found, faults, advice);
-    found.retain(|found| !found.resource.methods.is_empty());
-    for found in &found {
-        check(found, faults, advice);
-    }
-    Mapping { resources: found.into_iter().map(|found| found.resource).collect() }
+    let doubts = methods::bind(pool, &mut found, advice);
+    Derived { found, doubts }
 }
 
 /// A resource on its way.
 pub(super) struct Found {
     pub(super) message: MessageDescriptor,
+    /// The default, where the message is not annotated.
     pub(super) declared: ResourceDescriptor,
     pub(super) resource: ResourceMapping,
 }
@@ -52,39 +71,48 @@ impl Found {
 
 fn read(message: MessageDescriptor, declared: ResourceDescriptor) -> Option<Found> {
     let (service, kind) = declared.r#type.split_once('/')?;
-    let name = message.full_name().to_owned();
-    let annotated = format!("google.api.resource of {name}");
+    let annotated = format!("google.api.resource of {}", message.full_name());
     let fact =
         |value: &str, part: &str| Some(Fact::derived(value.to_owned(), format!("{annotated}: {part}")));
-    let lower = |declared: &str| declared.to_ascii_lowercase();
-    let plural = match declared.plural.as_str() {
-        "" => Some(Fact::derived(names::plural(kind), format!("the English plural of {kind}"))),
-        plural => fact(&lower(plural), "plural"),
-    };
-    let singular = match declared.singular.as_str() {
-        "" => Some(Fact::derived(lower(kind), format!("{kind} in lower case"))),
-        singular => fact(&lower(singular), "singular"),
-    };
     let name_field = if declared.name_field.is_empty() { "name" } else { &declared.name_field };
-    let resource = ResourceMapping {
-        message: fact(&name, "the message"),
-        group: fact(service, "the service in type"),
+    let mut resource = of_message(&message, kind, name_field);
+    resource.group = fact(service, "the service in type");
+    resource.kind = fact(kind, "type");
+    resource.names.field =
+        fact(name_field, if declared.name_field.is_empty() { "AIP-122" } else { "name_field" });
+    if !declared.plural.is_empty() {
+        resource.plural = fact(&declared.plural.to_ascii_lowercase(), "plural");
+    }
+    if !declared.singular.is_empty() {
+        resource.singular = fact(&declared.singular.to_ascii_lowercase(), "singular");
+    }
+    if !declared.pattern.is_empty() {
+        resource.names.patterns =
+            Some(Fact::derived(declared.pattern.clone(), format!("{annotated}: pattern")));
+    }
+    Some(Found { message, declared, resource })
+}
+
+/// A message that is not annotated.
+fn bare(message: MessageDescriptor) -> Found {
+    let resource = of_message(&message, message.name(), "name");
+    Found { message, declared: ResourceDescriptor::default(), resource }
+}
+
+/// What follows from a message's name, package and fields.
+fn of_message(message: &MessageDescriptor, kind: &str, name_field: &str) -> ResourceMapping {
+    let name = message.full_name();
+    ResourceMapping {
+        message: Some(Fact::derived(name.to_owned(), "the message")),
         version: version(message.package_name())
             .map(|version| Fact::derived(version, format!("the package {}", message.package_name()))),
-        kind: fact(kind, "type"),
-        plural,
-        singular,
-        names: NamesMapping {
-            field: fact(name_field, if declared.name_field.is_empty() { "AIP-122" } else { "name_field" }),
-            patterns: (!declared.pattern.is_empty())
-                .then(|| Fact::derived(declared.pattern.clone(), format!("{annotated}: pattern"))),
-            namespace_field: None,
-        },
-        fields: fields(&message, name_field),
-        columns: columns(&message),
+        kind: Some(Fact::derived(kind.to_owned(), "the message's name")),
+        plural: Some(Fact::derived(names::plural(kind), format!("the English plural of {kind}"))),
+        singular: Some(Fact::derived(kind.to_ascii_lowercase(), format!("{kind} in lower case"))),
+        fields: fields(message, name_field),
+        columns: columns(message),
         ..ResourceMapping::default()
-    };
-    Some(Found { message, declared, resource })
+    }
 }
 
 /// The last `vN` of a package: "v1" of "google.example.library.v1".
@@ -162,9 +190,13 @@ fn columns(message: &MessageDescriptor) -> Option<Fact<Vec<ColumnMapping>>> {
     (!columns.is_empty()).then(|| Fact::derived(columns, "display_name, title and state (AIP-148, AIP-216)"))
 }
 
-/// What the annotations of one resource leave open, or say twice.
-fn check(found: &Found, faults: &mut Faults, advice: &mut Faults) {
-    let (message, resource) = (&found.message, &found.resource);
+/// What is left open, or said twice, when all that is known of a resource is together.
+pub(super) fn check(
+    message: &MessageDescriptor,
+    resource: &ResourceMapping,
+    faults: &mut Faults,
+    advice: &mut Faults,
+) {
     if resource.version.is_none() {
         faults.add_field(
             message,
@@ -173,7 +205,8 @@ fn check(found: &Found, faults: &mut Faults, advice: &mut Faults) {
             "write `version` in a mapping file: \"v1\"",
         );
     }
-    if resource.names.patterns.is_none() {
+    let annotated = annotations::resource(message).is_ok_and(|declared| declared.is_some());
+    if resource.names.patterns.is_none() && annotated {
         faults.add_field(
             message,
             "pattern",
@@ -183,19 +216,23 @@ fn check(found: &Found, faults: &mut Faults, advice: &mut Faults) {
     }
     for field in message.fields() {
         let behavior = annotations::behavior(&field);
-        if behavior.required && behavior.output_only {
+        let said = resource.fields.get(field.name()).and_then(|field| field.to.as_ref());
+        let by_file = said.is_some_and(|said| said.origin == super::facts::Origin::File);
+        if behavior.required && behavior.output_only && !by_file {
             advice.add_field(
                 message,
                 field.name(),
                 "is REQUIRED and OUTPUT_ONLY: it is taken for OUTPUT_ONLY, and stands in the status",
-                "where clients give it, write `fields: {NAME: {to: spec, required: true}}` in a mapping file",
+                format!(
+                    "where clients give it, write `fields: {{{}: {{to: spec, required: true}}}}` in a mapping file",
+                    field.name()
+                ),
             );
         }
     }
-    let updates = resource.methods.contains_key(&super::facts::Verb::Update);
     let etag =
         resource.fields.values().any(|f| f.to.as_ref().is_some_and(|to| to.value == Home::ResourceVersion));
-    if updates && !etag {
+    if resource.methods.of(Verb::Update).is_some() && !etag {
         advice.add_field(
             message,
             "etag",

@@ -1,6 +1,9 @@
 //! What a mapping says: how a foreign service is a Kubernetes API. Derived from annotations, written in a file, or both.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Deserializer};
 
 /// Something that a mapping says, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,18 +30,46 @@ impl<T> Fact<T> {
     }
 }
 
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Fact<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(Self { value: T::deserialize(from)?, origin: Origin::File })
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Fact<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<T>()
+    }
+}
+
 /// How the messages and methods of a service are resources and verbs.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Mapping {
+    /// The API group of all resources that name none.
+    pub group: Option<Fact<String>>,
+    /// The API version of all resources that name none.
+    pub version: Option<Fact<String>>,
     /// The resources.
     pub resources: Vec<ResourceMapping>,
 }
 
-/// How one message is a resource. What is `None` is not said.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// How one message is a resource. What is not said is derived, where it can be.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ResourceMapping {
-    /// The message's full name: "library.v1.Book".
+    /// The message's full name: "library.v1.Book". May be left out where the kind says which one is meant.
     pub message: Option<Fact<String>>,
+    /// True: it is not served.
+    pub ignore: Option<Fact<bool>>,
     /// The API group.
     pub group: Option<Fact<String>>,
     /// The API version.
@@ -62,13 +93,14 @@ pub struct ResourceMapping {
     /// What a fieldSelector may name.
     pub selectable_fields: Option<Fact<Vec<String>>>,
     /// The standard verbs.
-    pub methods: BTreeMap<Verb, MethodMapping>,
+    pub methods: MethodsMapping,
     /// Subresources of the service's own, by their names.
     pub actions: BTreeMap<String, MethodMapping>,
 }
 
 /// How an object is named: by one field that holds a whole resource name, or by one that holds the name alone.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct NamesMapping {
     /// The field with the name.
     pub field: Option<Fact<String>>,
@@ -79,7 +111,8 @@ pub struct NamesMapping {
 }
 
 /// What a field of the message is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct FieldMapping {
     /// Where it goes.
     pub to: Option<Fact<Home>>,
@@ -92,23 +125,43 @@ pub struct FieldMapping {
 }
 
 /// Where a field of the message goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(missing_docs, reason = "the names are those of the object's parts")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, JsonSchema)]
 pub enum Home {
+    /// The spec: clients give it.
+    #[serde(rename = "spec")]
     Spec,
+    /// The status: the service alone writes it.
+    #[serde(rename = "status")]
     Status,
+    /// The name, or the whole resource name.
+    #[serde(rename = "metadata.name")]
     Name,
+    /// The namespace, where names have no patterns.
+    #[serde(rename = "metadata.namespace")]
     Namespace,
+    /// The uid.
+    #[serde(rename = "metadata.uid")]
     Uid,
+    /// The etag.
+    #[serde(rename = "metadata.resourceVersion")]
     ResourceVersion,
+    /// When the object was made.
+    #[serde(rename = "metadata.creationTimestamp")]
     CreationTimestamp,
-    /// The annotation `kubridge.io/update-time`.
+    /// When the service last wrote it: the annotation `kubridge.io/update-time`.
+    #[serde(rename = "metadata.updateTime")]
     UpdateTime,
     /// An object that has it is deleted: it is not shown.
+    #[serde(rename = "metadata.deletionTimestamp")]
     DeleteTime,
+    /// The labels.
+    #[serde(rename = "metadata.labels")]
     Labels,
+    /// The annotations.
+    #[serde(rename = "metadata.annotations")]
     Annotations,
     /// Nowhere: clients neither see nor give it.
+    #[serde(rename = "nowhere")]
     Nowhere,
 }
 
@@ -133,13 +186,15 @@ impl Home {
 }
 
 /// A column of `kubectl get`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ColumnMapping {
     /// The heading.
     pub name: String,
-    /// JSONPath from the object.
+    /// JSONPath from the object: ".spec.title".
     pub path: String,
     /// Above 0: only with `-o wide`.
+    #[serde(default)]
     pub priority: i32,
 }
 
@@ -170,11 +225,63 @@ impl Verb {
     }
 }
 
+/// The standard verbs of a resource.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct MethodsMapping {
+    /// One object by name.
+    pub get: Option<MethodMapping>,
+    /// The objects of a namespace, or of all.
+    pub list: Option<MethodMapping>,
+    /// A new object.
+    pub create: Option<MethodMapping>,
+    /// An object changed.
+    pub update: Option<MethodMapping>,
+    /// One object removed.
+    pub delete: Option<MethodMapping>,
+}
+
+impl MethodsMapping {
+    /// The method of a verb.
+    pub fn of(&self, verb: Verb) -> Option<&MethodMapping> {
+        match verb {
+            Verb::Get => self.get.as_ref(),
+            Verb::List => self.list.as_ref(),
+            Verb::Create => self.create.as_ref(),
+            Verb::Update => self.update.as_ref(),
+            Verb::Delete => self.delete.as_ref(),
+        }
+    }
+
+    pub(super) fn place(&mut self, verb: Verb) -> &mut Option<MethodMapping> {
+        match verb {
+            Verb::Get => &mut self.get,
+            Verb::List => &mut self.list,
+            Verb::Create => &mut self.create,
+            Verb::Update => &mut self.update,
+            Verb::Delete => &mut self.delete,
+        }
+    }
+
+    /// The verbs that have a method.
+    pub fn iter(&self) -> impl Iterator<Item = (Verb, &MethodMapping)> {
+        Verb::ALL.into_iter().filter_map(|verb| Some((verb, self.of(verb)?)))
+    }
+
+    /// Whether none has.
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+}
+
 /// How one verb, or one action, is a method.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct MethodMapping {
     /// The method's full name: "library.v1.LibraryService.GetBook".
     pub method: Option<Fact<String>>,
+    /// True: the verb, or the action, is not served.
+    pub ignore: Option<Fact<bool>>,
     /// What the request's fields are filled with, by their proto names.
     pub request: BTreeMap<String, Fact<Value>>,
     /// The answer's field that holds the object, or, of a list, the objects. None: the answer is the object.
@@ -186,8 +293,11 @@ pub struct MethodMapping {
 }
 
 /// What a field of a request is filled with.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub enum Value {
+    /// Nothing: it keeps its zero value.
+    Nothing,
     /// The resource name: "publishers/p/books/b".
     ResourceName,
     /// The parent's resource name: "publishers/p"; in a list of all namespaces "publishers/-".
@@ -215,5 +325,6 @@ pub enum Value {
     /// Where the page begins.
     PageToken,
     /// Always this: a string, a number, a bool, or an enum value's name.
+    #[serde(rename = "value")]
     Constant(serde_json::Value),
 }

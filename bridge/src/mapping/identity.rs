@@ -50,13 +50,17 @@ impl Key {
         Ok(found)
     }
 
+    /// Whether an object may be called so.
+    fn takes(self, value: &str) -> bool {
+        !self.integer || value.parse::<i64>().is_ok_and(|number| number.to_string() == value)
+    }
+
     fn put(self, out: &mut Vec<u8>, value: &str) {
         put_id(out, self.number, self.integer, value);
     }
 }
 
-/// Appends an id as a string or as a number. One that is no number, of something that is named by numbers, is left out:
-/// no object has it.
+/// Appends an id as a string or as a number. Of a number only those come here that are one.
 pub(super) fn put_id(out: &mut Vec<u8>, number: u32, integer: bool, value: &str) {
     if !integer {
         wire::put_bytes(out, number, value.as_bytes());
@@ -112,7 +116,14 @@ impl Identity {
 
     /// The ids of what Kubernetes has there; `None`: nothing can be there.
     pub(super) fn ids(&self, namespace: &str, name: &str) -> Option<Ids> {
-        self.patterns().ids(namespace, name)
+        let ids = self.patterns().ids(namespace, name)?;
+        if let Self::Fields { name, namespace, .. } = self {
+            let keys = namespace.iter().chain([name]);
+            if !keys.zip(&ids.values).all(|(key, value)| key.takes(value)) {
+                return None;
+            }
+        }
+        Some(ids)
     }
 
     /// The whole name: "publishers/p/books/b".

@@ -1,12 +1,12 @@
 //! The service's message <-> the contract form. Top-level fields change places; what is in them is not looked at.
 
-use prost::encoding::WireType;
+use prost::{Message as _, encoding::WireType};
 use sha2::{Digest as _, Sha256};
 
 use super::{facts::Home, names::Place, plan::Plan};
 use crate::{
     object::{METADATA, Object},
-    proto::Time,
+    proto::{Condition, Time},
     transcode::rfc3339,
     wire::{self, Malformed},
 };
@@ -33,14 +33,22 @@ impl From<Malformed> for Unfit {
     }
 }
 
+/// What is known of an object beside its message.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Operated {
+    pub(super) conditions: Vec<Condition>,
+    /// Changes when the conditions do; empty: nothing is going on.
+    pub(super) mark: String,
+}
+
 /// The contract form of a message.
-pub(super) fn to_contract(plan: &Plan, message: &[u8]) -> Result<Vec<u8>, Unfit> {
+pub(super) fn to_contract(plan: &Plan, message: &[u8], operated: &Operated) -> Result<Vec<u8>, Unfit> {
     let place = match plan.identity.of(message)? {
         Ok((_, place)) => place,
         Err(name) => return Err(Unfit::Name(name)),
     };
     let (mut spec, mut status) = (Vec::with_capacity(message.len()), Vec::new());
-    let meta = metadata(plan, &place, message)?;
+    let meta = metadata(plan, &place, message, operated)?;
     for field in wire::fields(message) {
         let field = field?;
         match plan.homes.get(&field.number) {
@@ -48,6 +56,11 @@ pub(super) fn to_contract(plan: &Plan, message: &[u8]) -> Result<Vec<u8>, Unfit>
             None | Some(Home::Spec) => spec.extend_from_slice(field.raw),
             Some(Home::Status) => status.extend_from_slice(field.raw),
             Some(_) => {}
+        }
+    }
+    if let Some(operations) = &plan.operations {
+        for condition in &operated.conditions {
+            wire::put_bytes(&mut status, operations.conditions, &condition.encode_to_vec());
         }
     }
     let mut out = Vec::with_capacity(meta.len() + spec.len() + status.len() + 16);
@@ -60,13 +73,17 @@ pub(super) fn to_contract(plan: &Plan, message: &[u8]) -> Result<Vec<u8>, Unfit>
 }
 
 /// `kubridge.v1.ObjectMeta`. Timestamps and the entries of maps are the same on the wire as the service's.
-fn metadata(plan: &Plan, place: &Place, message: &[u8]) -> Result<Vec<u8>, Unfit> {
+fn metadata(plan: &Plan, place: &Place, message: &[u8], operated: &Operated) -> Result<Vec<u8>, Unfit> {
     let mut meta = Vec::with_capacity(128);
     wire::put_bytes(&mut meta, 1, place.name.as_bytes());
     if !place.namespace.is_empty() {
         wire::put_bytes(&mut meta, 3, place.namespace.as_bytes());
     }
-    let version = version(plan, message)?;
+    let mut version = version(plan, message)?;
+    if !operated.mark.is_empty() {
+        version.push(MARK);
+        version.push_str(&operated.mark);
+    }
     wire::put_bytes(&mut meta, 6, version.as_bytes());
     for field in wire::fields(message) {
         let field = field?;
@@ -116,6 +133,14 @@ pub(super) fn version(plan: &Plan, message: &[u8]) -> Result<String, Malformed> 
     }
     let digest = Sha256::digest(plan.shapes.canonical(message)?);
     Ok(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Between the version of a message and the mark of what is going on with it.
+const MARK: char = '~';
+
+/// Whether a version that a client has is that of the message: what else was going on does not matter to a write.
+pub(super) fn is_of(version: &str, message: &str) -> bool {
+    version == message || version.rsplit_once(MARK).is_some_and(|(version, _)| version == message)
 }
 
 /// The service's message of a contract-form object: what clients give, and the fields that name it.

@@ -58,9 +58,12 @@ pub(super) struct Plan {
     pub(super) actions: Vec<ActionPlan>,
     /// The contract form has a status.
     pub(super) has_status: bool,
+    /// What operations say of an object, where they can be found again.
+    pub(super) operations: Option<OperationsPlan>,
     /// By pattern: the plan that lists the parents.
     pub(super) parents: Vec<Option<usize>>,
-    pub(super) any_parent: AnyParent,
+    /// Whether the service lists the children of all parents at once, by the parent `-` (AIP-159).
+    pub(super) any_parent: Learnt,
 }
 
 impl Plan {
@@ -75,12 +78,32 @@ impl Plan {
     }
 }
 
-/// Whether the service lists the children of all parents at once, by the parent `-` (AIP-159): found out by asking.
-#[derive(Debug, Default)]
-pub(super) struct AnyParent(AtomicU8);
+/// How operations become conditions.
+#[derive(Debug)]
+pub(super) struct OperationsPlan {
+    /// The number of `conditions` in the status.
+    pub(super) conditions: u32,
+    /// By the full name of their metadata: where it says which object they are about.
+    pub(super) about: HashMap<String, About>,
+    /// Whether the service has ListOperations.
+    pub(super) listed: Learnt,
+}
 
-impl AnyParent {
-    /// `Some(true)`: it does; `Some(false)`: it does not.
+/// What the metadata of an operation says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct About {
+    /// The field with the resource's name.
+    pub(super) resource: u32,
+    /// The field with the time at which it began.
+    pub(super) begun: Option<u32>,
+}
+
+/// Something of a service that is found out by asking.
+#[derive(Debug, Default)]
+pub(super) struct Learnt(AtomicU8);
+
+impl Learnt {
+    /// `Some(true)`: it is so; `Some(false)`: it is not.
     pub(super) fn get(&self) -> Option<bool> {
         match self.0.load(Ordering::Relaxed) {
             0 => None,

@@ -283,6 +283,18 @@ impl File {
                 copy(field, &mut oneofs, &said)
             })
             .collect();
+        let mut encoded: Vec<Vec<u8>> = encoded;
+        if let (Home::Status, Some(operations)) = (home, &plan.operations) {
+            let index = i32::try_from(fields.len()).unwrap_or(i32::MAX);
+            self.comment(vec![4, at, 2, index], CONDITIONS.to_owned());
+            let said = proto::Field {
+                list_type: proto::ListType::Map.into(),
+                list_map_keys: vec!["type".to_owned()],
+                ..proto::Field::default()
+            };
+            let conditions = list_field("conditions", operations.conditions, ".kubridge.v1.Condition");
+            encoded.push(annotated(conditions, &extension(&said)));
+        }
         self.message(name, encoded, oneofs.declared, None, String::new())
     }
 
@@ -355,6 +367,10 @@ impl File {
         self.methods.push(out);
     }
 }
+
+/// What `kubectl explain` says of the conditions.
+const CONDITIONS: &str =
+    " What the backend's long-running operations say: Ready, and while it is so Reconciling or Stalled.";
 
 /// The name of the made service.
 const SERVICE: &str = "Mapped";

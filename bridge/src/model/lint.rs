@@ -34,7 +34,7 @@ pub(super) fn files(pool: &DescriptorPool, faults: &mut Faults) {
 }
 
 /// There is no resource at all: why.
-pub(super) fn nothing(pool: &DescriptorPool, faults: &mut Faults) {
+pub(crate) fn nothing(pool: &DescriptorPool, faults: &mut Faults) {
     let importing = pool
         .files()
         .find(|file| file.dependencies().any(|import| import.name().ends_with("kubridge/v1/api.proto")));
@@ -47,7 +47,9 @@ pub(super) fn nothing(pool: &DescriptorPool, faults: &mut Faults) {
         ),
         _ => faults.add_set(
             "no message is a resource",
-            "import kubridge/v1/api.proto and write `option (kubridge.v1.resource) = {};` in a message",
+            "import kubridge/v1/api.proto and write `option (kubridge.v1.resource) = {};` in a message; or annotate \
+             messages with google.api.resource (AIP-123); or say in a mapping file (`--mapping FILE`) which messages are \
+             resources",
         ),
     }
 }

@@ -1,6 +1,8 @@
 //! A service in the style of Google's AIPs, in memory: standard methods of whatever its proto declares, on dynamic
 //! messages. Tests can make it as lax, strict, slow or forgetful as services are.
 
+#![allow(dead_code, reason = "every test binary uses its part")]
+
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard},
@@ -41,7 +43,11 @@ pub struct State {
     pending: BTreeMap<String, Vec<u8>>,
     /// What the next lists could not reach.
     pub unreachable: Vec<String>,
+    /// Answers in the place of the standard methods.
+    answers: Option<Answers>,
 }
+
+type Answers = fn(&mut State, &MethodDescriptor, &DynamicMessage) -> Answer;
 
 type Hook = Box<dyn FnOnce(&mut State) + Send>;
 
@@ -86,11 +92,17 @@ impl Service {
             operations: BTreeMap::new(),
             pending: BTreeMap::new(),
             unreachable: Vec::new(),
+            answers: None,
         })))
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
+    }
+
+    /// Something else answers every call.
+    pub fn answer(&self, answers: Answers) {
+        self.state().answers = Some(answers);
     }
 
     /// The next call of `method` fails.
@@ -275,6 +287,9 @@ impl State {
     }
 
     fn run(&mut self, method: &MethodDescriptor, request: &DynamicMessage) -> Answer {
+        if let Some(answers) = self.answers {
+            return answers(self, method, request);
+        }
         let name = method.name().to_owned();
         match name.as_str() {
             "GetOperation" => return self.operation(&text(request, "name")),
@@ -306,7 +321,11 @@ impl State {
         }?;
         let output = method.output();
         match output.full_name() {
-            "google.longrunning.Operation" => Ok(self.begin(&output, &answer)),
+            "google.longrunning.Operation" => {
+                let gone = self.pool.get_message_by_name("google.protobuf.Empty").map(DynamicMessage::new);
+                let result = gone.filter(|_| name.starts_with("Delete")).unwrap_or_else(|| answer.clone());
+                Ok(self.begin(&output, &answer, &result))
+            }
             "google.protobuf.Empty" => Ok(DynamicMessage::new(output)),
             _ => Ok(answer),
         }
@@ -484,7 +503,12 @@ impl State {
         Ok(answer)
     }
 
-    fn begin(&mut self, descriptor: &MessageDescriptor, result: &DynamicMessage) -> DynamicMessage {
+    fn begin(
+        &mut self,
+        descriptor: &MessageDescriptor,
+        about: &DynamicMessage,
+        result: &DynamicMessage,
+    ) -> DynamicMessage {
         let name = format!("operations/{}", self.operations.len() + 1);
         let any = self.pool.get_message_by_name("google.protobuf.Any").unwrap();
         let mut response = DynamicMessage::new(any.clone());
@@ -493,7 +517,7 @@ impl State {
         response.set_field_by_name("value", Value::Bytes(result.encode_to_vec().into()));
         let mut operation = DynamicMessage::new(descriptor.clone());
         operation.set_field_by_name("name", Value::String(name.clone()));
-        operation.set_field_by_name("metadata", Value::Message(self.about(&any, result)));
+        operation.set_field_by_name("metadata", Value::Message(self.about(&any, about)));
         self.pending.insert(name.clone(), response.encode_to_vec());
         self.operations.insert(name.clone(), operation);
         if !self.slow {

@@ -31,7 +31,12 @@ async fn an_object_is_taken_apart() {
                 "shelf": {"room": "A", "row": 3, "scannedBy": "robot"},
                 "chapters": [{"title": "Loomings"}], "leather": "red",
             },
-            "status": {"state": "Available", "copyCount": 0},
+            "status": {
+                "state": "Available", "copyCount": 0,
+                "conditions": [{
+                    "type": "Ready", "status": "True", "reason": "Settled", "message": "no operation is running",
+                }],
+            },
         })
     );
     assert_eq!(client.service.last("GetBook").get_field_by_name("view").unwrap().as_enum_number(), Some(2));

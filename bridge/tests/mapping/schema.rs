@@ -70,7 +70,7 @@ fn every_fact_remembers_what_it_follows_from() {
         (etag.value, from(&etag.origin)),
         (Home::ResourceVersion, "the field's name and type (AIP-154)".into())
     );
-    let method = book.methods[&Verb::List].method.as_ref().unwrap();
+    let method = book.methods.of(Verb::List).unwrap().method.as_ref().unwrap();
     assert_eq!(method.value, "example.library.v1.LibraryService.ListBooks");
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, LazyLock,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
@@ -13,49 +13,17 @@ use futures::StreamExt as _;
 use http::{HeaderMap, HeaderValue, Method};
 use kubridge_bridge::{
     env::Env,
-    mapping::{MappedCaller, read_schema},
+    mapping::{MappedCaller, MappingFile, read_schema},
     model::{Fault, Resource, Rules, Schema},
-    proto::{DESCRIPTORS, UserInfo},
+    proto::UserInfo,
     request_info::RequestInfo,
     status::ApiError,
     verbs::{self, Body, Request},
 };
 use serde_json::Value;
 
+pub use crate::descriptors::{LIBRARY, PROTO, compile};
 use crate::service::Service;
-
-/// Descriptor-set bytes of a proto, with Google's files and comments.
-pub fn compile(name: &str, text: &str) -> Vec<u8> {
-    use protox::file::{
-        ChainFileResolver, DescriptorSetFileResolver, File, FileResolver, GoogleFileResolver,
-        IncludeFileResolver,
-    };
-    struct Source(String, String);
-    impl FileResolver for Source {
-        fn open_file(&self, name: &str) -> Result<File, protox::Error> {
-            if name == self.0 {
-                File::from_source(name, &self.1)
-            } else {
-                Err(protox::Error::file_not_found(name))
-            }
-        }
-    }
-    let mut resolver = ChainFileResolver::new();
-    resolver.add(Source(name.to_owned(), text.to_owned()));
-    resolver.add(IncludeFileResolver::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures").into()));
-    resolver.add(DescriptorSetFileResolver::decode(DESCRIPTORS).unwrap());
-    resolver.add(GoogleFileResolver::new());
-    let mut compiler = protox::Compiler::with_file_resolver(resolver);
-    compiler.include_imports(true).include_source_info(true);
-    if let Err(error) = compiler.open_file(name) {
-        panic!("{name}: {error:?}");
-    }
-    compiler.encode_file_descriptor_set()
-}
-
-pub const PROTO: &str = include_str!("../fixtures/library.proto");
-
-pub static LIBRARY: LazyLock<Vec<u8>> = LazyLock::new(|| compile("example/library/v1/library.proto", PROTO));
 
 /// The library's proto with something else in the place of `from`.
 pub fn changed(from: &str, to: &str) -> Vec<u8> {
@@ -64,7 +32,7 @@ pub fn changed(from: &str, to: &str) -> Vec<u8> {
 }
 
 pub fn read(descriptors: &[u8]) -> Result<Schema, Vec<Fault>> {
-    read_schema(descriptors, Rules::default())
+    read_schema(descriptors, Rules::default(), &[])
 }
 
 /// The faults, as people read them.
@@ -142,13 +110,20 @@ pub fn client() -> Client {
 }
 
 pub fn client_of(descriptors: &[u8]) -> Client {
-    let schema = read(descriptors).unwrap_or_else(|faults| panic!("{faults:#?}"));
-    let service = Service::new(descriptors);
+    let client = client_with(descriptors, &[]);
     for publisher in ["acme", "lulu"] {
-        service.put("Publisher", &format!("name: 'publishers/{publisher}' display_name: '{publisher}'"));
+        let text = format!("name: 'publishers/{publisher}' display_name: '{publisher}'");
+        client.service.put("Publisher", &text);
     }
+    client
+}
+
+/// A client of any service, mapped by files.
+pub fn client_with(descriptors: &[u8], files: &[MappingFile]) -> Client {
+    let schema =
+        read_schema(descriptors, Rules::default(), files).unwrap_or_else(|faults| panic!("{faults:#?}"));
     Client {
-        service,
+        service: Service::new(descriptors),
         schema: Arc::new(schema),
         world: World { start: tokio::time::Instant::now(), random: Arc::default() },
     }

@@ -17,7 +17,7 @@ use futures::{
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use kubridge_bridge::{
-    mapping,
+    mapping::{self, MappingFile},
     model::{Rules, Schema},
 };
 use rustls::client::ResolvesClientCert;
@@ -82,6 +82,8 @@ impl Key {
 pub(super) struct Settings {
     /// The schemas of backends that cannot tell theirs, by URL.
     pub(super) descriptor_sets: BTreeMap<String, PathBuf>,
+    /// How services are Kubernetes APIs that do not say so themselves.
+    pub(super) mappings: Arc<[MappingFile]>,
     /// What `grpcs://` backends are shown.
     pub(super) grpc_identity: Arc<dyn ResolvesClientCert>,
     /// What HTTPS backends are shown.
@@ -357,6 +359,8 @@ impl Settings {
         } else {
             let file = key.target.url().and_then(|url| self.descriptor_sets.get(&url).cloned());
             let keep = KeepSchema { store: self.kept.clone(), subject: key.subject() };
+            let mappings = Arc::clone(&self.mappings);
+            let compile = move |fetched: &FetchedSchema| compile(fetched, &mappings);
             let (watcher, schema) =
                 SchemaWatcher::new(backend.clone(), file, Some(keep), SchemaPace::default(), compile);
             let watcher = watcher.restore().await;
@@ -425,8 +429,8 @@ async fn status(backend: upstream::Backend, request: Request<()>) -> Result<Stat
 }
 
 /// Descriptors -> what is served, or every fault.
-fn compile(fetched: &FetchedSchema) -> Result<Arc<Schema>, Rejected> {
-    mapping::read_schema(&fetched.bytes, Rules::default())
+fn compile(fetched: &FetchedSchema, mappings: &[MappingFile]) -> Result<Arc<Schema>, Rejected> {
+    mapping::read_schema(&fetched.bytes, Rules::default(), mappings)
         .map(Arc::new)
         .map_err(|faults| Rejected { faults: faults.iter().map(ToString::to_string).collect() })
 }

@@ -1,5 +1,7 @@
 //! `examples/library`, which knows nothing of Kubernetes, as a Kubernetes API.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -217,6 +219,23 @@ async fn kubectl_calls_custom_methods_and_waits_for_operations() {
     assert_eq!(library.kubectl("get book faust -n insel -o jsonpath={.status.copyCount}").await, "501");
     let refused = library.act("reprint", &json!({"copyCount": 0})).await.expect(422).json();
     assert!(refused["message"].as_str().unwrap().contains("from 1 to 1000000"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_sees_the_operations_that_others_began() {
+    let library = Library::furnished().await;
+    let condition = "get book faust -n insel -o jsonpath={.status.conditions[?(@.type==\"Ready\")].reason}";
+    assert_eq!(library.kubectl(condition).await, "Settled");
+    // Three seconds of work for the press.
+    let order = "INSERT INTO operations (id, book, book_uid, copy_count) \
+                 SELECT gen_random_uuid(), 'publishers/insel/books/faust', uid, 6000 FROM books WHERE id = 'faust'";
+    library.postgres.query(order).await;
+    assert_eq!(library.kubectl(condition).await, "OperationRunning");
+    let begin = Instant::now();
+    while library.kubectl(condition).await != "Settled" {
+        assert!(begin.elapsed() < Duration::from_secs(60), "it is never printed");
+    }
+    assert_eq!(library.kubectl("get book faust -n insel -o jsonpath={.status.copyCount}").await, "6001");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -36,6 +36,8 @@ pub struct Options {
     pub tls: Option<Ca>,
     /// Nobody listens where the backend should be, and it is not given as --backend.
     pub backend_down: bool,
+    /// What is served once the stack is up; none: the inventory.
+    pub serves: Option<&'static str>,
     /// More arguments of `kubridge serve`.
     pub args: Vec<String>,
 }
@@ -107,7 +109,8 @@ impl Stack {
         let kubridge = Some(kubridge);
         let stack = Self { client, relay, base, ca, dir, args, inventory, kubridge };
         if !options.backend_down {
-            stack.until(|stack| stack.serves("/apis/inventory.example.com/v1")).await;
+            let serves = options.serves.unwrap_or("/apis/inventory.example.com/v1");
+            stack.until(|stack| stack.serves(serves)).await;
         }
         stack
     }

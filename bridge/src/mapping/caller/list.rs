@@ -9,6 +9,7 @@ use prost::Message as _;
 
 use super::{
     MappedCaller,
+    conditions::Known,
     errors::{malformed, status, unfit},
     fill::Values,
     read::bad_request,
@@ -95,6 +96,7 @@ impl<C: Caller, E: Env> MappedCaller<C, E> {
             chunks: pages,
             left: options.limit.max(0),
             limited: options.limit > 0,
+            known: None,
         };
         Ok(stream::unfold(Some(listing), |listing| async move {
             let mut listing = listing?;
@@ -134,7 +136,7 @@ impl<C: Caller, E: Env> MappedCaller<C, E> {
             // Any name will do: only the namespace is looked at.
             None => plan
                 .identity
-                .ids(namespace, "a")
+                .ids(namespace, "0")
                 .filter(|ids| ids.values.len() > 1)
                 .map(|ids| ids.values[0].clone())
                 .unwrap_or_default(),
@@ -432,6 +434,8 @@ struct Listing<C, E> {
     chunks: Chunks<C, E>,
     left: i64,
     limited: bool,
+    /// What operations say of its objects.
+    known: Option<Known>,
 }
 
 enum Chunks<C, E> {
@@ -455,8 +459,13 @@ impl<C: Caller, E: Env> Listing<C, E> {
         };
         self.left = self.left.saturating_sub(i64::try_from(items.len()).unwrap_or(i64::MAX));
         let plan = self.caller.plan(self.index);
+        // Once for all of the list.
+        let known = match &self.known {
+            Some(known) => known,
+            None => self.known.insert(self.caller.operations(plan).await),
+        };
         for item in items {
-            wire::put_bytes(&mut out, ITEMS, &self.caller.shown(plan, &item).await?);
+            wire::put_bytes(&mut out, ITEMS, &self.caller.shown_with(plan, &item, known)?);
         }
         Ok((out.into(), true))
     }

@@ -53,7 +53,8 @@ impl<C: Caller, E: Env> MappedCaller<C, E> {
                 break;
             }
             let Some(left) = self.left() else { return Err(still_running(&operation.name)) };
-            if !waits {
+            // A WaitOperation may answer at once, too: not before what was there has had time to change.
+            if turn > 0 || !waits {
                 let pause = PAUSES.get(turn).or(PAUSES.last()).copied().unwrap_or(1000);
                 self.env.sleep(Duration::from_millis(pause).min(left)).await;
             }

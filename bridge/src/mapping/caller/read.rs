@@ -6,6 +6,7 @@ use prost::Message as _;
 
 use super::{
     MappedCaller,
+    conditions::Known,
     errors::{self, malformed, status, unfit},
     fill::{Values, request},
 };
@@ -16,7 +17,7 @@ use crate::{
         facts::Verb,
         identity::Subject,
         names::Ids,
-        object,
+        object::{self, Operated},
         plan::{Answer, MethodPlan, Plan},
     },
     proto::GetRequest,
@@ -111,9 +112,19 @@ impl<C: Caller, E: Env> MappedCaller<C, E> {
         }
     }
 
-    /// The contract form of the service's message.
+    /// The contract form of the service's message, with what operations say of it.
     pub(super) async fn shown(&self, plan: &Plan, message: &[u8]) -> Result<Bytes, CallError> {
-        object::to_contract(plan, message).map(Bytes::from).map_err(unfit(plan))
+        let known = self.operations(plan).await;
+        self.shown_with(plan, message, &known)
+    }
+
+    /// See [`Self::shown`].
+    pub(super) fn shown_with(&self, plan: &Plan, message: &[u8], known: &Known) -> Result<Bytes, CallError> {
+        let operated = match plan.identity.of(message).map_err(malformed(plan))? {
+            Ok((ids, _)) => known.of(&plan.identity.full(&ids)),
+            Err(_) => Operated::default(),
+        };
+        object::to_contract(plan, message, &operated).map(Bytes::from).map_err(unfit(plan))
     }
 }
 

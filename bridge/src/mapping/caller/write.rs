@@ -157,12 +157,12 @@ impl<C: Caller, E: Env> MappedCaller<C, E> {
         let plan = self.plan(index);
         let stored = self.stored(index, ids).await?;
         let present = object::version(plan, &stored).map_err(malformed(plan))?;
-        if version.is_empty() || version == present {
+        if version.is_empty() || object::is_of(version, &present) {
             return Ok(stored);
         }
         // What was read is older than what the caller has: it may have come another way.
         let stored = self.read(index, ids).await?;
-        if object::version(plan, &stored).map_err(malformed(plan))? == version {
+        if object::is_of(version, &object::version(plan, &stored).map_err(malformed(plan))?) {
             return Ok(stored);
         }
         Err(status(Code::Aborted, ""))

@@ -9,6 +9,7 @@ use crate::{
         annotations::{self, OPERATION},
         derive::{is_message, is_string},
         facts::{Fact, MethodMapping, ResourceMapping, Value, Verb},
+        merge,
         plan::{ActionPlan, Answer, Fill, MethodPlan, Plan, What},
     },
     model::fault::{Faults, Place},
@@ -22,14 +23,14 @@ pub(super) fn compile(
     plan: &mut Plan,
     faults: &mut Faults,
 ) {
-    for (verb, said) in &mapping.methods {
+    for (verb, said) in mapping.methods.iter() {
         let Some(method) = find(pool, said, verb.as_str(), plan, faults) else { continue };
-        let fills = fills(&method, said, plan, Some(*verb), faults);
-        let Some(answer) = answer(&method, said, *verb, plan, faults) else { continue };
+        let fills = fills(&method, said, plan, Some(verb), faults);
+        let Some(answer) = answer(&method, said, verb, plan, faults) else { continue };
         let body = fills.iter().find(|fill| fill.what == What::Object);
         let body = body.and_then(|fill| method.input().get_field(fill.number));
         plan.methods.insert(
-            *verb,
+            verb,
             MethodPlan {
                 path: path(&method),
                 body: body.map_or_else(String::new, |field| field.name().to_owned()),
@@ -59,10 +60,7 @@ fn find(
     faults: &mut Faults,
 ) -> Option<MethodDescriptor> {
     let name = said.method.as_ref().map_or("", |method| &method.value);
-    let (service, short) = name.rsplit_once('.').unwrap_or(("", name));
-    let method = pool
-        .get_service_by_name(service)
-        .and_then(|service| service.methods().find(|method| method.name() == short));
+    let method = merge::method(pool, name);
     if method.is_none() {
         faults.add_field(
             &plan.message,
@@ -94,6 +92,9 @@ fn fills(
             );
             continue;
         };
+        if value.value == Value::Nothing {
+            continue;
+        }
         match fill(&field, value, plan) {
             Ok(fill) => fills.push(fill),
             Err(why) => {
@@ -123,6 +124,7 @@ fn fill(field: &FieldDescriptor, value: &Fact<Value>, plan: &Plan) -> Result<Fil
     let integer = matches!(field.kind(), Kind::Int64 | Kind::Int32 | Kind::Uint64 | Kind::Uint32);
     let single = !field.is_list();
     let (what, fits, wanted) = match &value.value {
+        Value::Nothing => return Err("it is filled with nothing".to_owned()),
         Value::ResourceName | Value::Parent if plan.identity.resource_names().is_none() => {
             return Err("there is no resource name: names have no patterns".to_owned());
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor};
 
-use super::{Found, is_message, is_string};
+use super::{Doubt, Found, is_message, is_string};
 use crate::{
     mapping::{
         annotations::{self, OPERATION},
@@ -13,20 +13,25 @@ use crate::{
     model::{fault::Faults, names},
 };
 
-/// Finds the methods of every resource.
-pub(super) fn bind(pool: &DescriptorPool, found: &mut [Found], faults: &mut Faults, advice: &mut Faults) {
+/// Finds the methods of every resource. What is there twice is left to the reader.
+pub(super) fn bind(pool: &DescriptorPool, found: &mut [Found], advice: &mut Faults) -> Vec<Doubt> {
     let mut custom: Vec<MethodDescriptor> = Vec::new();
+    let mut doubts = Vec::new();
     for service in pool.services() {
         let mut rest = Vec::new();
         let mut any = false;
         for method in service.methods() {
-            match standard(&method, found) {
-                Some((at, verb)) => {
-                    any = true;
-                    let Some(found) = found.get_mut(at) else { continue };
-                    take(found, verb, &method, faults);
-                }
-                None => rest.push(method),
+            let Some((at, verb)) = standard(&method, found) else {
+                rest.push(method);
+                continue;
+            };
+            any = true;
+            let Some(found) = found.get_mut(at) else { continue };
+            if found.resource.methods.of(verb).is_some() {
+                doubts.push(Doubt { resource: at, verb, method });
+            } else {
+                let mapping = mapping(found, verb, &method);
+                *found.resource.methods.place(verb) = Some(mapping);
             }
         }
         if any {
@@ -36,23 +41,29 @@ pub(super) fn bind(pool: &DescriptorPool, found: &mut [Found], faults: &mut Faul
     for method in custom {
         action(&method, found, advice);
     }
+    doubts
 }
 
-fn take(found: &mut Found, verb: Verb, method: &MethodDescriptor, faults: &mut Faults) {
-    let mapping = mapping(found, verb, method);
-    if let Some(other) = found.resource.methods.get(&verb) {
-        let other = other.method.as_ref().map_or("", |method| &method.value);
-        faults.add(
-            method,
-            format!("{} of {} is there twice: {other} does it too", verb.as_str(), found.kind()),
-            format!(
-                "write in a mapping file which is meant: `methods: {{{}: {{method: ...}}}}`",
-                verb.as_str()
-            ),
-        );
-        return;
+/// What follows from the messages of a method that a mapping file names.
+pub(in crate::mapping) fn complete(found: &Found, verb: Verb, method: &MethodDescriptor) -> MethodMapping {
+    mapping(found, verb, method)
+}
+
+/// What follows from the messages of a custom method that a mapping file names.
+pub(in crate::mapping) fn custom(method: &MethodDescriptor) -> MethodMapping {
+    let name = method.input().get_field_by_name("name").filter(is_string);
+    let filled = name.map(|field| (field.name().to_owned(), Fact::derived(Value::ResourceName, "AIP-136")));
+    MethodMapping {
+        method: named(method),
+        request: filled.into_iter().collect(),
+        operation: operation_of(method),
+        ..MethodMapping::default()
     }
-    found.resource.methods.insert(verb, mapping);
+}
+
+/// The verb that a method's name begins with.
+fn verb_of(method: &MethodDescriptor) -> Option<Verb> {
+    Verb::ALL.into_iter().find(|verb| rest_of(method, *verb).is_some())
 }
 
 /// The resource and the verb of a standard method.
@@ -60,7 +71,7 @@ fn standard(method: &MethodDescriptor, found: &[Found]) -> Option<(usize, Verb)>
     if method.is_client_streaming() || method.is_server_streaming() {
         return None;
     }
-    let verb = Verb::ALL.into_iter().find(|verb| rest_of(method, *verb).is_some())?;
+    let verb = verb_of(method)?;
     let rest = rest_of(method, verb)?;
     let (input, output) = (method.input(), method.output());
     let fits = |found: &Found| {
@@ -128,17 +139,9 @@ fn items(output: &MessageDescriptor, resource: &MessageDescriptor) -> Option<Fie
 /// Whether the method ends in the resource by way of an operation.
 fn operation(method: &MethodDescriptor, found: &Found) -> bool {
     method.output().full_name() == OPERATION
-        && annotations::operation_info(method)
-            .is_none_or(|info| full_name(method, &info.response_type) == found.message.full_name())
-}
-
-/// A type that `operation_info` names: in full, or in the method's package.
-fn full_name(method: &MethodDescriptor, name: &str) -> String {
-    let service = method.parent_service();
-    let package = service.package_name();
-    let local = if package.is_empty() { name.to_owned() } else { format!("{package}.{name}") };
-    let known = service.parent_pool().get_message_by_name(&local).is_some();
-    if known { local } else { name.to_owned() }
+        && annotations::operation_info(method).is_none_or(|info| {
+            annotations::full_name(method, &info.response_type) == found.message.full_name()
+        })
 }
 
 fn named(method: &MethodDescriptor) -> Option<Fact<String>> {
@@ -166,7 +169,10 @@ fn operation_of(method: &MethodDescriptor) -> Option<Fact<String>> {
         return None;
     }
     let info = annotations::operation_info(method)?;
-    Some(Fact::derived(full_name(method, &info.response_type), "google.longrunning.operation_info"))
+    Some(Fact::derived(
+        annotations::full_name(method, &info.response_type),
+        "google.longrunning.operation_info",
+    ))
 }
 
 fn request(found: &Found, verb: Verb, input: &MessageDescriptor) -> BTreeMap<String, Fact<Value>> {
@@ -273,11 +279,7 @@ fn action(method: &MethodDescriptor, found: &mut [Found], advice: &mut Faults) {
         );
         return;
     }
-    let mapping = MethodMapping {
-        method: Some(Fact::derived(method.full_name().to_owned(), from)),
-        request: [("name".to_owned(), Fact::derived(Value::ResourceName, "AIP-136"))].into(),
-        operation: operation_of(method),
-        ..MethodMapping::default()
-    };
+    let mapping =
+        MethodMapping { method: Some(Fact::derived(method.full_name().to_owned(), from)), ..custom(method) };
     found.resource.actions.insert(subresource, mapping);
 }

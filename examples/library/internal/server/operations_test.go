@@ -3,6 +3,7 @@ package server_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"kubridge.io/examples/library/internal/store"
 	"kubridge.io/examples/library/libraryv1"
@@ -141,6 +143,45 @@ func TestAPressThatDiedIsReplaced(t *testing.T) {
 	ended := living.wait(t, "operations/"+ordered.ID.String(), patience)
 	equal(t, "done", ended.GetDone(), true)
 	equal(t, "copies, printed once", living.book(t, faustName).GetCopyCount(), 11)
+}
+
+func TestWhatHasNotEndedIsListedFirst(t *testing.T) {
+	url := database(t)
+	l := start(t, url, 1)
+	l.until(t, grpc_health_v1.HealthCheckResponse_SERVING)
+	l.publish(t, "insel")
+	var ended []string
+	for range 3 {
+		name := must[*longrunningpb.Operation](t)(l.ReprintBook(t.Context(), &libraryv1.ReprintBookRequest{
+			Name: l.add(t, "insel", "", faust()).GetName(), CopyCount: 1_000_000,
+		})).GetName()
+		must[*emptypb.Empty](t)(l.operations.CancelOperation(t.Context(), &longrunningpb.CancelOperationRequest{Name: name}))
+		ended = append(ended, name)
+	}
+	open := l.reprint(t, "insel", 1_000_000)
+	slices.Sort(ended)
+	var found []string
+	for token := ""; ; {
+		page := must[*longrunningpb.ListOperationsResponse](t)(l.operations.ListOperations(t.Context(),
+			&longrunningpb.ListOperationsRequest{PageSize: 1, PageToken: token}))
+		found = append(found, page.GetOperations()[0].GetName())
+		if token = page.GetNextPageToken(); token == "" {
+			break
+		}
+	}
+	if want := append([]string{open}, ended...); !slices.Equal(found, want) {
+		t.Errorf("%v, not %v", found, want)
+	}
+	kept := must[*store.Store](t)(store.Open(t.Context(), url))
+	t.Cleanup(kept.Close)
+	if err := kept.Expire(t.Context(), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "they are kept for a while", len(must[[]store.Reprint](t)(kept.Reprints(t.Context(), store.Page{Limit: 9}))), 4)
+	if err := kept.Expire(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "then what has ended goes", len(must[[]store.Reprint](t)(kept.Reprints(t.Context(), store.Page{Limit: 9}))), 1)
 }
 
 func TestOperationsAreListed(t *testing.T) {

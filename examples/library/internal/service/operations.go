@@ -87,7 +87,7 @@ func (o *Operations) ListOperations(
 	if err != nil {
 		return nil, err
 	}
-	found, next := cut(found, page.Limit, checksum, func(last store.Reprint) []string { return []string{last.ID.String()} })
+	found, next := cut(found, page.Limit, checksum, store.Reprint.Key)
 	answer := &longrunningpb.ListOperationsResponse{NextPageToken: next}
 	for _, reprint := range found {
 		made, err := operation(reprint)

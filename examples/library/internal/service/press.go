@@ -15,6 +15,9 @@ const (
 	// After so long without a word from a press another one takes over.
 	pressLease     = 5 * time.Second
 	releaseTimeout = time.Second
+	// For how long an operation that has ended can be asked for.
+	operationLife  = 24 * time.Hour
+	expireInterval = time.Minute
 )
 
 // Press prints what is ordered, one order after the other. Each server has one, and takes over from those that are gone.
@@ -32,7 +35,14 @@ func NewPress(store *store.Store, speed int, log *slog.Logger) *Press {
 
 // Run prints until ctx ends.
 func (p *Press) Run(ctx context.Context) {
+	var expired time.Time
 	for ctx.Err() == nil {
+		if time.Since(expired) > expireInterval {
+			expired = time.Now()
+			if err := p.store.Expire(ctx, operationLife); err != nil && ctx.Err() == nil {
+				p.log.Warn("old operations stay", "error", err)
+			}
+		}
 		reprint, err := p.store.TakeReprint(ctx, pressLease)
 		if err == nil {
 			err = p.print(ctx, reprint)

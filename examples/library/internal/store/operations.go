@@ -47,14 +47,22 @@ func (s *Store) Reprint(ctx context.Context, id uuid.UUID) (Reprint, error) {
 	return one(rows, err, scanReprint)
 }
 
-// Reprints lists a page.
+// Reprints lists a page: first those that have not ended.
 func (s *Store) Reprints(ctx context.Context, page Page) ([]Reprint, error) {
-	where, arguments := page.where([]string{"id::text"}, "true", nil)
+	where, arguments := page.where([]string{"done::int::text", "id::text"}, "true", nil)
 	rows, err := s.pool.Query(ctx, "SELECT "+reprintColumns+" FROM operations"+where, arguments...)
 	if err != nil {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, scanReprint)
+}
+
+// Key is its place in a list.
+func (r Reprint) Key() []string {
+	if r.Done {
+		return []string{"1", r.ID.String()}
+	}
+	return []string{"0", r.ID.String()}
 }
 
 // AddReprint orders copies of a book. Some press takes the order.
@@ -128,6 +136,12 @@ func (s *Store) Cancel(ctx context.Context, id uuid.UUID) error {
 		}
 		return err
 	})
+}
+
+// Expire removes operations that ended longer ago than that.
+func (s *Store) Expire(ctx context.Context, keep time.Duration) error {
+	_, err := s.pool.Exec(ctx, "DELETE FROM operations WHERE done AND end_time < now() - $1::interval", keep)
+	return err
 }
 
 // Forget removes an operation that has ended. ErrNotFound, ErrChanged: it has not ended.

@@ -1,0 +1,107 @@
+//! Mapping files: YAML of `kind: Mapping`. Read strictly: every fault at once, each with its place.
+
+mod check;
+
+use std::sync::LazyLock;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::facts::Mapping;
+use crate::model::Fault;
+
+/// A mapping file's document.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(title = "Mapping")]
+pub struct MappingFile {
+    /// Always "kubridge.io/v1alpha1".
+    pub api_version: ApiVersion,
+    /// Always "Mapping".
+    pub kind: Kind,
+    /// What it is called.
+    pub metadata: Metadata,
+    /// How messages are resources, and methods verbs.
+    pub spec: Mapping,
+    /// The file that it stands in.
+    #[serde(skip)]
+    pub file: String,
+}
+
+/// The version of mapping files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum ApiVersion {
+    /// This one.
+    #[serde(rename = "kubridge.io/v1alpha1")]
+    V1Alpha1,
+}
+
+/// The kind of mapping files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum Kind {
+    /// This one.
+    Mapping,
+}
+
+/// What a mapping file is called.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Metadata {
+    /// The name: faults are told with it.
+    pub name: String,
+}
+
+static SCHEMA: LazyLock<Value> = LazyLock::new(|| schemars::schema_for!(MappingFile).to_value());
+
+impl MappingFile {
+    /// The JSON schema of mapping files, made of the types that read them.
+    pub fn json_schema() -> &'static Value {
+        &SCHEMA
+    }
+
+    /// Reads the documents of a file. `file`: what it is called in faults.
+    ///
+    /// # Errors
+    /// Every fault, with the path of the value in its document.
+    pub fn read(file: &str, text: &str) -> Result<Vec<Self>, Vec<Fault>> {
+        let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| {
+            vec![Fault {
+                file: file.to_owned(),
+                element: error.location().map(|at| format!("line {}", at.line())).unwrap_or_default(),
+                field: String::new(),
+                message: format!("is no YAML: {error}"),
+                mend: "write one document, or several with `---` between them".to_owned(),
+            }]
+        })?;
+        let (mut read, mut faults) = (Vec::new(), Vec::new());
+        for (index, document) in documents.into_iter().enumerate() {
+            let found = check::check(&SCHEMA, &document);
+            if found.is_empty() {
+                // The schema is made of the types: what fits it can be read.
+                match serde_json::from_value::<Self>(document) {
+                    Ok(mapping) => read.push(Self { file: file.to_owned(), ..mapping }),
+                    Err(error) => faults.push(fault(
+                        file,
+                        index,
+                        String::new(),
+                        error.to_string(),
+                        "see docs/aip.md".to_owned(),
+                    )),
+                }
+            }
+            faults.extend(
+                found.into_iter().map(|found| fault(file, index, found.path, found.message, found.mend)),
+            );
+        }
+        if read.is_empty() && faults.is_empty() {
+            faults.push(fault(file, 0, String::new(), "is empty".to_owned(), "see docs/aip.md".to_owned()));
+        }
+        if faults.is_empty() { Ok(read) } else { Err(faults) }
+    }
+}
+
+fn fault(file: &str, index: usize, path: String, message: String, mend: String) -> Fault {
+    let element = if index == 0 { String::new() } else { format!("document {}", index + 1) };
+    Fault { file: file.to_owned(), element, field: path, message, mend }
+}

@@ -1,0 +1,217 @@
+//! A document against the JSON schema that is made of our types: what serde would say of the first fault, said of all.
+
+use serde_json::{Map, Value};
+
+/// A value that is not what it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    /// "spec.resources[0].kind".
+    pub(super) path: String,
+    pub(super) message: String,
+    pub(super) mend: String,
+}
+
+/// Every fault of a document.
+pub(super) fn check(schema: &Value, document: &Value) -> Vec<Found> {
+    let mut found = Vec::new();
+    Checker { root: schema }.value(schema, document, "", &mut found);
+    found
+}
+
+struct Checker<'a> {
+    root: &'a Value,
+}
+
+impl<'a> Checker<'a> {
+    /// What a reference leads to.
+    fn resolve(&self, schema: &'a Value) -> &'a Value {
+        match schema.get("$ref").and_then(Value::as_str).and_then(|path| path.strip_prefix('#')) {
+            Some(pointer) => self.root.pointer(pointer).unwrap_or(&Value::Bool(true)),
+            None => schema,
+        }
+    }
+
+    fn value(&self, schema: &'a Value, value: &Value, path: &str, found: &mut Vec<Found>) {
+        let schema = self.resolve(schema);
+        let Some(rules) = schema.as_object() else { return };
+        let mut fault = |message: String, mend: String| {
+            found.push(Found { path: path.to_owned(), message, mend });
+        };
+        if let Some(forms) = rules.get("oneOf").or(rules.get("anyOf")).and_then(Value::as_array) {
+            // `null` stands for what is not said, and is not written.
+            let forms: Vec<&Value> =
+                forms.iter().map(|form| self.resolve(form)).filter(|form| !is_null(form)).collect();
+            match forms.as_slice() {
+                [only] => self.value(only, value, path, found),
+                forms => {
+                    let fits = |form: &&&Value| {
+                        let mut faults = Vec::new();
+                        self.value(form, value, path, &mut faults);
+                        faults.is_empty()
+                    };
+                    if !forms.iter().any(|form| fits(&form)) {
+                        let written: Vec<String> = forms.iter().flat_map(|form| self.forms(form)).collect();
+                        fault(
+                            format!("{} is none of its forms", short(value)),
+                            format!("write {}", list(&written)),
+                        );
+                    }
+                }
+            }
+            return;
+        }
+        if let Some(only) = rules.get("const") {
+            if only != value {
+                fault(format!("is {}", short(value)), format!("write {}", short(only)));
+            }
+            return;
+        }
+        if let Some(known) = rules.get("enum").and_then(Value::as_array) {
+            if !known.contains(value) {
+                let known: Vec<String> = known.iter().filter(|v| !v.is_null()).map(short).collect();
+                fault(format!("is {}", short(value)), format!("write {}", list(&known)));
+            }
+            return;
+        }
+        let types: Vec<&str> = match rules.get("type") {
+            Some(Value::String(one)) => vec![one],
+            Some(Value::Array(several)) => {
+                several.iter().filter_map(Value::as_str).filter(|name| *name != "null").collect()
+            }
+            _ => return,
+        };
+        if !types.iter().any(|name| is_of(name, value)) {
+            fault(
+                format!("is {}", short(value)),
+                format!("write {}", types.iter().map(|t| a(t)).collect::<Vec<_>>().join(" or ")),
+            );
+            return;
+        }
+        match value {
+            Value::Object(fields) => self.object(rules, fields, path, found),
+            Value::Array(elements) => {
+                let Some(items) = rules.get("items") else { return };
+                for (index, element) in elements.iter().enumerate() {
+                    self.value(items, element, &format!("{path}[{index}]"), found);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn object(
+        &self,
+        rules: &'a Map<String, Value>,
+        fields: &Map<String, Value>,
+        path: &str,
+        found: &mut Vec<Found>,
+    ) {
+        let known = rules.get("properties").and_then(Value::as_object);
+        let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+        for (name, value) in fields {
+            if let Some(schema) = known.and_then(|known| known.get(name)) {
+                self.value(schema, value, &below(name), found);
+                continue;
+            }
+            match rules.get("additionalProperties") {
+                Some(Value::Bool(false)) => {
+                    let names: Vec<String> =
+                        known.into_iter().flat_map(|known| known.keys().cloned()).collect();
+                    found.push(Found {
+                        path: below(name),
+                        message: "is not known".to_owned(),
+                        mend: format!("leave it out; what may stand here: {}", names.join(", ")),
+                    });
+                }
+                Some(schema @ Value::Object(_)) => self.value(schema, value, &below(name), found),
+                _ => {}
+            }
+        }
+        for name in
+            rules.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+        {
+            if !fields.contains_key(name) {
+                found.push(Found {
+                    path: below(name),
+                    message: "is missing".to_owned(),
+                    mend: self.example(known.and_then(|known| known.get(name)), name),
+                });
+            }
+        }
+    }
+
+    fn example(&self, schema: Option<&'a Value>, name: &str) -> String {
+        let forms = schema.map(|schema| self.forms(self.resolve(schema))).unwrap_or_default();
+        match forms.as_slice() {
+            [] => format!("write `{name}`"),
+            forms => format!("write `{name}`: {}", list(forms)),
+        }
+    }
+
+    /// How a value may be written.
+    fn forms(&self, schema: &'a Value) -> Vec<String> {
+        let schema = self.resolve(schema);
+        if let Some(only) = schema.get("const") {
+            return vec![short(only)];
+        }
+        if let Some(known) = schema.get("enum").and_then(Value::as_array) {
+            return known.iter().filter(|v| !v.is_null()).map(short).collect();
+        }
+        if let Some(forms) = schema.get("oneOf").or(schema.get("anyOf")).and_then(Value::as_array) {
+            return forms.iter().filter(|form| !is_null(form)).flat_map(|form| self.forms(form)).collect();
+        }
+        if let Some(fields) = schema.get("properties").and_then(Value::as_object) {
+            return match fields.len() {
+                1 => fields.keys().map(|name| format!("{{{name}: ...}}")).collect(),
+                _ => Vec::new(),
+            };
+        }
+        Vec::new()
+    }
+}
+
+fn is_null(schema: &Value) -> bool {
+    schema.get("type").and_then(Value::as_str) == Some("null")
+}
+
+fn is_of(name: &str, value: &Value) -> bool {
+    match name {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "boolean" => value.is_boolean(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
+        _ => false,
+    }
+}
+
+fn a(name: &str) -> &'static str {
+    match name {
+        "object" => "fields",
+        "array" => "a list",
+        "string" => "a string",
+        "boolean" => "true or false",
+        "integer" => "a whole number",
+        _ => "a number",
+    }
+}
+
+fn list(words: &[String]) -> String {
+    match words {
+        [] => "something else".to_owned(),
+        [one] => one.clone(),
+        words => format!("one of {}", words.join(", ")),
+    }
+}
+
+/// A value in a message: not all of a long one.
+fn short(value: &Value) -> String {
+    match value {
+        Value::Object(_) => "a set of fields".to_owned(),
+        Value::Array(_) => "a list".to_owned(),
+        Value::String(text) => format!("{:?}", text.chars().take(60).collect::<String>()),
+        Value::Null => "empty".to_owned(),
+        other => other.to_string(),
+    }
+}
