@@ -50,10 +50,16 @@ use self::{
 /// All faults at once, sorted by file, element and field.
 pub fn read_schema(bytes: &[u8], rules: Rules, files: &[MappingFile]) -> Result<Schema, Vec<Fault>> {
     let pool = set::read(bytes).map_err(Faults::into_sorted)?;
-    if annotation::any_in(&pool) {
-        return Schema::from_pool(&pool, rules);
-    }
     let (mut faults, mut advice) = (Faults::default(), Faults::default());
+    if annotation::any_in(&pool) {
+        let why = "the backend is annotated with kubridge.v1 itself: what the file says does not count";
+        files.iter().filter(|file| merge::names_any(&pool, file)).for_each(|file| {
+            merge::unused(file, &mut advice, why);
+        });
+        let mut schema = Schema::from_pool(&pool, rules)?;
+        schema.advice.extend(advice.into_sorted());
+        return Ok(schema);
+    }
     let named = merge::named(&pool, files);
     let derived = derive::derive(&pool, &named, &mut faults, &mut advice);
     let mapping = merge::merge(&pool, files, derived, &mut faults, &mut advice);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::{future::Either, stream::BoxStream};
+use futures::{FutureExt as _, future::Either, stream::BoxStream};
 use http::HeaderMap;
 use kubridge_bridge::{
     caller::{Call, CallError, Caller},
@@ -121,7 +121,8 @@ impl Caller for Connector {
             Self::Store(store) => store.unary(call).await,
             Self::Review(review) => review.unary(call).await,
             Self::Remote(remote) => remote.unary(call).await,
-            Self::Mapped(mapped) => mapped.unary(call).await,
+            // Boxed: who calls a backend that keeps the contract does not carry what the others take.
+            Self::Mapped(mapped) => mapped.unary(call).boxed().await,
         }
     }
 
@@ -130,7 +131,7 @@ impl Caller for Connector {
             Self::Store(store) => store.stream(call).await.map(Either::Right),
             Self::Review(review) => review.stream(call).await.map(Either::Right),
             Self::Remote(remote) => remote.stream(call).await.map(Either::Left),
-            Self::Mapped(mapped) => mapped.stream(call).await,
+            Self::Mapped(mapped) => mapped.stream(call).boxed().await,
         }
     }
 }

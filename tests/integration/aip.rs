@@ -6,4 +6,5 @@ pub mod descriptors;
 pub mod service;
 
 mod kubectl;
+mod lint;
 mod rest;

@@ -68,6 +68,11 @@ pub(super) fn resource(
         operations: None,
         methods: Default::default(),
         actions: Vec::new(),
+        metadata: homes
+            .iter()
+            .filter(|(_, home)| !matches!(home, Home::Spec | Home::Status | Home::Nowhere))
+            .map(|(number, home)| (*home, *number))
+            .collect(),
         homes,
         identity,
         message,

@@ -230,6 +230,16 @@ pub(super) fn check(
             );
         }
     }
+    let parents = |pattern: &String| pattern.matches('{').count() > 3;
+    if resource.names.patterns.as_ref().is_some_and(|patterns| patterns.value.iter().any(parents)) {
+        advice.add_field(
+            message,
+            "pattern",
+            "objects have three parents or more: where their ids are longer than the 63 characters of a namespace, \
+             objects are shown and cannot be made",
+            "keep ids short, or name them by a field of their own: `names: {field: ..., namespaceField: ...}`",
+        );
+    }
     let etag =
         resource.fields.values().any(|f| f.to.as_ref().is_some_and(|to| to.value == Home::ResourceVersion));
     if resource.methods.of(Verb::Update).is_some() && !etag {

@@ -52,7 +52,40 @@ pub struct Metadata {
     pub name: String,
 }
 
-static SCHEMA: LazyLock<Value> = LazyLock::new(|| schemars::schema_for!(MappingFile).to_value());
+static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
+    let mut schema = schemars::schema_for!(MappingFile).to_value();
+    without_null(&mut schema);
+    schema
+});
+
+/// What is not said is not written: nothing may be `null`.
+fn without_null(schema: &mut Value) {
+    match schema {
+        Value::Object(rules) => {
+            if rules.get("default").is_some_and(Value::is_null) {
+                rules.remove("default");
+            }
+            if let Some(Value::Array(types)) = rules.get_mut("type") {
+                types.retain(|name| name != "null");
+                if let [only] = types.as_slice() {
+                    let only = only.clone();
+                    rules.insert("type".to_owned(), only);
+                }
+            }
+            if let Some(Value::Array(forms)) = rules.get_mut("anyOf") {
+                forms.retain(|form| form.get("type").is_none_or(|name| name != "null"));
+                if let [Value::Object(only)] = forms.as_slice() {
+                    let only = only.clone();
+                    rules.remove("anyOf");
+                    rules.extend(only);
+                }
+            }
+            rules.values_mut().for_each(without_null);
+        }
+        Value::Array(elements) => elements.iter_mut().for_each(without_null),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
 
 impl MappingFile {
     /// The JSON schema of mapping files, made of the types that read them.

@@ -15,6 +15,11 @@ pub(super) fn named(pool: &DescriptorPool, files: &[MappingFile]) -> Vec<Message
     resources.filter_map(|resource| pool.get_message_by_name(&resource.message.as_ref()?.value)).collect()
 }
 
+/// Whether the backend has a message that the file names.
+pub(super) fn names_any(pool: &DescriptorPool, file: &MappingFile) -> bool {
+    !named(pool, std::slice::from_ref(file)).is_empty()
+}
+
 /// Lays the files over what was derived. A file of which the backend has nothing is another backend's.
 pub(super) fn merge(
     pool: &DescriptorPool,
@@ -25,7 +30,9 @@ pub(super) fn merge(
 ) -> Mapping {
     let Derived { mut found, doubts } = derived;
     for file in files {
-        lay(pool, file, &mut found, faults);
+        if !lay(pool, file, &mut found, faults) {
+            unused(file, advice, "the backend has none of its messages: it says nothing here");
+        }
     }
     for doubt in doubts {
         let Some(found) = found.get(doubt.resource) else { continue };
@@ -77,11 +84,22 @@ fn chosen(resource: &ResourceMapping, verb: Verb, files: &[MappingFile]) -> bool
     !files.is_empty() && said.is_some_and(|said| said.origin == super::facts::Origin::File)
 }
 
-fn lay(pool: &DescriptorPool, file: &MappingFile, found: &mut [Found], faults: &mut Faults) {
+/// A file that says nothing of a backend.
+pub(super) fn unused(file: &MappingFile, advice: &mut Faults, why: &str) {
+    advice.add_field(
+        Place::element(&file.file, &file.metadata.name),
+        "spec.resources",
+        why,
+        "where it is meant for this backend, write `message`: the full name of a message that the backend has",
+    );
+}
+
+/// Lays a file over what was derived; false: it says nothing of this backend.
+fn lay(pool: &DescriptorPool, file: &MappingFile, found: &mut [Found], faults: &mut Faults) -> bool {
     let places: Vec<Option<usize>> =
         file.spec.resources.iter().map(|said| place(said, &file.spec, found)).collect();
     if places.iter().all(Option::is_none) {
-        return;
+        return false;
     }
     for (index, (said, at)) in file.spec.resources.iter().zip(places).enumerate() {
         let Some(found) = at.and_then(|at| found.get_mut(at)) else {
@@ -99,6 +117,7 @@ fn lay(pool: &DescriptorPool, file: &MappingFile, found: &mut [Found], faults: &
         said.version = said.version.or_else(|| file.spec.version.clone());
         over(pool, found, said);
     }
+    true
 }
 
 /// The resource that a file means.
@@ -151,7 +170,7 @@ fn over(pool: &DescriptorPool, found: &mut Found, said: ResourceMapping) {
     settle_names(base);
     for verb in Verb::ALL {
         let Some(said) = methods.of(verb).cloned() else { continue };
-        let present = found.resource.methods.of(verb).cloned();
+        let present = found.resource.methods.of(verb);
         let base = start(pool, found, verb, &said, present);
         *found.resource.methods.place(verb) = Some(method_over(base, said));
     }
@@ -188,11 +207,11 @@ fn start(
     found: &Found,
     verb: Verb,
     said: &MethodMapping,
-    present: Option<MethodMapping>,
+    present: Option<&MethodMapping>,
 ) -> MethodMapping {
     let name = said.method.as_ref().map(|method| &method.value);
-    let derived = present.as_ref().and_then(|present| present.method.as_ref()).map(|method| &method.value);
-    match (name, present.as_ref()) {
+    let derived = present.and_then(|present| present.method.as_ref()).map(|method| &method.value);
+    match (name, present) {
         (None, Some(present)) => return present.clone(),
         (Some(name), Some(present)) if Some(name) == derived => return present.clone(),
         _ => {}

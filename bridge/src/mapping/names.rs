@@ -332,7 +332,8 @@ impl Patterns {
 
     /// The pattern and the parents of a namespace.
     fn parents(&self, namespace: &str) -> Option<(usize, Vec<String>)> {
-        let (collection, joined) = namespace.split_once(AFTER_COLLECTION).unwrap_or(("", namespace));
+        let split = namespace.split_once(AFTER_COLLECTION).filter(|(collection, _)| !collection.is_empty());
+        let (collection, joined) = split.unwrap_or(("", namespace));
         let at = self.patterns.iter().position(|pattern| pattern.collection == collection)?;
         Some((at, self.patterns.get(at)?.parents_of(joined)?))
     }
@@ -453,7 +454,7 @@ mod tests {
         assert_eq!(clusters.any_parent(0), "projects/-/locations/-");
         assert_eq!(books.read("shelves/s/books/b"), None);
         for (namespace, name) in
-            [("p--q", "b"), ("editors---a", "b"), ("p", "Moby"), ("x0-4", "b"), ("x0p", "b")]
+            [("p--q", "b"), ("editors---a", "b"), ("---p", "b"), ("p", "Moby"), ("x0-4", "b"), ("x0p", "b")]
         {
             assert_eq!(books.ids(namespace, name), None, "{namespace} {name}");
         }

@@ -49,6 +49,8 @@ pub(super) struct Plan {
     pub(super) identity: Identity,
     /// Where each field of the message goes, by its number.
     pub(super) homes: HashMap<u32, Home>,
+    /// The number of the field that goes to a part of the metadata.
+    pub(super) metadata: HashMap<Home, u32>,
     pub(super) shapes: Shapes,
     /// Top-level fields that a mapping file makes required, by proto name, beside those of the annotations.
     pub(super) required: Vec<(u32, String)>,
@@ -69,7 +71,7 @@ pub(super) struct Plan {
 impl Plan {
     /// The number of the field that goes to a part of the metadata.
     pub(super) fn field(&self, home: Home) -> Option<u32> {
-        self.homes.iter().find(|(_, found)| **found == home).map(|(number, _)| *number)
+        self.metadata.get(&home).copied()
     }
 
     /// Whether clients give the field.

@@ -352,3 +352,88 @@ fn unpack(number: u32, value: Value, field: &Field<'_>, out: &mut Vec<u8>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+    use prost_reflect::DescriptorPool;
+
+    use super::*;
+    use crate::proto;
+
+    fn meta() -> Shapes {
+        let pool = DescriptorPool::decode(proto::DESCRIPTORS).unwrap();
+        Shapes::of(&pool.get_message_by_name("kubridge.v1.ObjectMeta").unwrap())
+    }
+
+    /// Fields, and the entries of maps, in another order; lists keep theirs.
+    fn shuffled(message: &[u8], seed: u32) -> Vec<u8> {
+        const LABELS: u32 = 11;
+        let mut fields: Vec<Field<'_>> = wire::fields(message).map(Result::unwrap).collect();
+        fields.sort_by_key(|field| {
+            let entry = field.value.iter().fold(seed, |sum, byte| sum.wrapping_mul(31) ^ u32::from(*byte));
+            (field.number.wrapping_mul(seed) % 7, if field.number == LABELS { entry } else { 0 })
+        });
+        fields.iter().flat_map(|field| field.raw).copied().collect()
+    }
+
+    fn metas() -> impl Strategy<Value = proto::ObjectMeta> {
+        let owner = ("[a-z]{0,3}", any::<Option<bool>>()).prop_map(|(name, controller)| {
+            proto::OwnerReference { name, controller, ..proto::OwnerReference::default() }
+        });
+        (
+            "[a-z]{0,4}",
+            any::<i64>(),
+            prop::collection::hash_map("[a-z]{0,2}", "[a-z]{0,2}", 0..5),
+            prop::collection::vec(owner, 0..3),
+            prop::option::of((any::<i64>(), any::<i32>())),
+        )
+            .prop_map(|(name, generation, labels, owner_references, time)| proto::ObjectMeta {
+                name,
+                generation,
+                labels,
+                owner_references,
+                creation_timestamp: time.map(|(seconds, nanos)| proto::Time { seconds, nanos }),
+                ..proto::ObjectMeta::default()
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn how_it_was_written_does_not_count(meta_of in metas(), seed in 1_u32..20) {
+            use prost::Message as _;
+            let shapes = meta();
+            let wire = meta_of.encode_to_vec();
+            let other = shuffled(&wire, seed);
+            let canonical = shapes.canonical(&wire).unwrap();
+            prop_assert_eq!(&canonical, &shapes.canonical(&meta_of.clone().encode_to_vec()).unwrap());
+            prop_assert_eq!(proto::ObjectMeta::decode(canonical.as_slice()).unwrap(), meta_of);
+            prop_assert_eq!(shapes.canonical(&canonical).unwrap(), canonical.clone());
+            prop_assert_eq!(shapes.canonical(&other).unwrap(), canonical);
+            prop_assert!(shapes.changes(&wire, &other, true, |_| true).unwrap().is_empty());
+        }
+
+        #[test]
+        fn what_differs_is_named(one in metas(), other in metas()) {
+            use prost::Message as _;
+            let paths = meta().changes(&one.encode_to_vec(), &other.encode_to_vec(), true, |_| true).unwrap();
+            prop_assert_eq!(paths.is_empty(), one == other);
+            let named = |name: &str| paths.iter().any(|path| path.split('.').next() == Some(name));
+            prop_assert_eq!(named("name"), one.name != other.name);
+            prop_assert_eq!(named("labels"), one.labels != other.labels);
+            prop_assert_eq!(named("owner_references"), one.owner_references != other.owner_references);
+            prop_assert_eq!(named("creation_timestamp"), one.creation_timestamp != other.creation_timestamp);
+        }
+
+        #[test]
+        fn garbage_is_refused_or_kept(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            let shapes = meta();
+            if let Ok(canonical) = shapes.canonical(&bytes) {
+                prop_assert_eq!(shapes.canonical(&canonical).unwrap(), canonical);
+            }
+            let _ = shapes.missing(&bytes);
+            let _ = shapes.changes(&bytes, &[], true, |_| true);
+        }
+    }
+}

@@ -153,10 +153,10 @@ impl File {
         fields.extend(status.map(|status| own_field("status", 3, &status)));
         let comment = leading_comment(&plan.message);
         let object =
-            self.message(&kind, fields, Vec::new(), Some(&annotation(titles, plan, mapping)), comment);
+            self.message(&kind, &fields, Vec::new(), Some(&annotation(titles, plan, mapping)), comment);
         let list = self.message(
             &format!("List{kind}Response"),
-            vec![own_field("metadata", 1, ".kubridge.v1.ListMeta"), list_field("items", 2, &object)],
+            &[own_field("metadata", 1, ".kubridge.v1.ListMeta"), list_field("items", 2, &object)],
             Vec::new(),
             None,
             String::new(),
@@ -226,7 +226,7 @@ impl File {
     fn message(
         &mut self,
         name: &str,
-        fields: Vec<Vec<u8>>,
+        fields: &[Vec<u8>],
         oneofs: Vec<OneofDescriptorProto>,
         resource: Option<&proto::Resource>,
         comment: String,
@@ -235,7 +235,7 @@ impl File {
         let message =
             DescriptorProto { name: Some(name.clone()), oneof_decl: oneofs, ..DescriptorProto::default() };
         let mut out = message.encode_to_vec();
-        for field in &fields {
+        for field in fields {
             wire::put_bytes(&mut out, 2, field);
         }
         if let Some(resource) = resource {
@@ -295,7 +295,7 @@ impl File {
             let conditions = list_field("conditions", operations.conditions, ".kubridge.v1.Condition");
             encoded.push(annotated(conditions, &extension(&said)));
         }
-        self.message(name, encoded, oneofs.declared, None, String::new())
+        self.message(name, &encoded, oneofs.declared, None, String::new())
     }
 
     fn request(&mut self, kind: &str, verb: Verb, object: &str) -> String {
@@ -309,7 +309,7 @@ impl File {
             _ => own_field("object", request::OBJECT, object),
         });
         let name = format!("{}{kind}Request", capitalised(verb.as_str()));
-        self.message(&name, fields, Vec::new(), None, String::new())
+        self.message(&name, &fields, Vec::new(), None, String::new())
     }
 
     /// The service's request, with namespace and name in place of what is filled from them.
@@ -351,7 +351,7 @@ impl File {
         if let Some(number) = action.namespace {
             from_url("namespace", number, proto::Bind::Namespace);
         }
-        self.message(action.input.name(), encoded, oneofs.declared, None, leading_comment(&action.input))
+        self.message(action.input.name(), &encoded, oneofs.declared, None, leading_comment(&action.input))
     }
 
     fn method(&mut self, name: &str, input: &str, output: &str, streaming: bool, said: &proto::Method) {

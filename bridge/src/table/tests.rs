@@ -68,6 +68,7 @@ fn resource(columns: &[(&str, &str, &str)]) -> Resource {
         namespaced: true,
         managed: true,
         versioned: true,
+        keeps: crate::model::Keeps::default(),
         columns: columns
             .iter()
             .map(|(name, path, kind)| Column {

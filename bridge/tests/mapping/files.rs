@@ -202,7 +202,8 @@ fn what_a_file_names_must_be_there() {
     }
     // A file of which the backend has nothing is another backend's; alone it is no help.
     let other = mapping("  resources: [{message: fleet.v1.Robot}]\n");
-    schema(&LIBRARY, &other);
+    let advice = schema(&LIBRARY, &other).advice;
+    assert!(advice.iter().any(|a| a.to_string().contains("it says nothing here")), "{advice:#?}");
     let found = faults(&compile("a.proto", "syntax = \"proto3\"; message A {}"), &other);
     assert!(found.iter().any(|f| f.contains("has none of its messages: fleet.v1.Robot")), "{found:#?}");
 }
@@ -325,4 +326,20 @@ async fn any_service_is_mapped_method_by_method() {
     let unnumbered = client.post(ROBOTS, &robot("rusty")).await;
     unnumbered.expect(422);
     assert_eq!(unnumbered.causes()[0].0, "metadata.name");
+}
+
+#[test]
+fn the_files_of_the_documentation_are_good() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/aip.md")).unwrap();
+    let blocks: Vec<&str> =
+        text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(blocks.len(), 2);
+    let library = schema(&LIBRARY, &file(blocks[0]));
+    let book = library.apis[0].resources.iter().find(|resource| resource.kind == "Book").unwrap();
+    assert_eq!((book.short_names.as_slice(), book.methods.delete.is_none()), (&["bk".to_owned()][..], true));
+    let fleet = schema(&compile("fleet.proto", FLEET), &file(blocks[1]));
+    assert_eq!(
+        fleet.apis[0].resources[0].verbs().join(" "),
+        "create delete deletecollection get list patch update"
+    );
 }

@@ -106,3 +106,19 @@ async fn a_singleton_is_one_object_in_each_namespace() {
     assert_eq!(changed["spec"].get("lends"), None);
     client.post(&format!("{API}/namespaces/lulu/settings"), &json!({})).await.expect(405);
 }
+
+#[tokio::test(start_paused = true)]
+async fn more_than_a_namespace_can_hold_is_shown_and_not_made() {
+    let client = client();
+    let long = "l".repeat(70);
+    client.service.put("Publisher", &format!("name: 'publishers/{long}' display_name: 'L'"));
+    client.service.put("Book", &format!("name: 'publishers/{long}/books/moby' title: 'Moby-Dick'"));
+    let path = format!("{API}/namespaces/x0{long}/books");
+    assert_eq!(client.names(&format!("{API}/books")).await.0, [format!("x0{long}/moby")]);
+    client.get(&format!("{path}/moby")).await.expect(200);
+    let answer = client.post(&path, &json!({"metadata": {"name": "b"}, "spec": {"title": "B"}})).await;
+    answer.expect(422);
+    assert_eq!(answer.causes()[0].0, "metadata.namespace");
+    assert!(answer.causes()[0].1.contains("63"), "{:?}", answer.causes());
+    client.delete(&format!("{path}/moby")).await.expect(200);
+}

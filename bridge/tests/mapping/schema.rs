@@ -143,3 +143,34 @@ fn stripped_options_and_no_resources_are_told_apart() {
     let nothing = faults(&crate::support::compile("a.proto", "syntax = \"proto3\"; message A {}"));
     assert!(nothing[0].contains("no message is a resource"), "{nothing:?}");
 }
+
+#[test]
+fn the_json_schema_of_mapping_files_is_that_of_the_types() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/mapping.schema.json");
+    let schema =
+        serde_json::to_string_pretty(kubridge_bridge::mapping::MappingFile::json_schema()).unwrap() + "\n";
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &schema).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(kept == schema, "{} is not what the types say: UPDATE_GOLDEN=1 writes it", path.display());
+}
+
+#[test]
+fn four_parents_are_many() {
+    let deep = changed(
+        "pattern: \"publishers/{publisher}/books/{book}/notes/{note}\"",
+        "pattern: \"publishers/{publisher}/books/{book}/pages/{page}/notes/{note}\"",
+    );
+    let advice: Vec<String> = read(&deep).unwrap().advice.iter().map(ToString::to_string).collect();
+    assert!(
+        advice.iter().any(|a| a.contains("Note.pattern: objects have three parents or more")),
+        "{advice:#?}"
+    );
+}
+
+#[test]
+fn two_messages_with_one_kind_are_refused() {
+    let twice = changed("type: \"library.example.com/Note\"", "type: \"library.example.com/Book\"");
+    assert!(read(&twice).is_err());
+}

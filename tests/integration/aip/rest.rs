@@ -9,11 +9,17 @@ pub const BOOKS: &str = "/apis/library.example.com/v1/namespaces/acme/books";
 
 /// A library with one publisher, served.
 pub async fn library() -> (Library, Stack) {
+    library_with(Vec::new()).await
+}
+
+/// The same with more arguments of `kubridge serve`.
+pub async fn library_with(args: Vec<String>) -> (Library, Stack) {
     let library = Library::start().await;
     library.service.put("Publisher", "name: 'publishers/acme' display_name: 'Acme'");
     let options = Options {
         backend: Some(library.addr()),
         serves: Some("/apis/library.example.com/v1"),
+        args,
         ..Options::default()
     };
     let stack = Stack::with(options).await;

@@ -119,7 +119,7 @@ impl<C: Caller, E: Env> MappedCaller<C, E> {
         if plan.identity.namespaced() && namespace.is_empty() {
             return None;
         }
-        plan.identity.ids(namespace, &name)
+        plan.identity.ids(namespace, name)
     }
 
     /// Everything in a namespace, or in all; from the `continue` of an earlier page on.

@@ -359,7 +359,9 @@ pub(in crate::mapping) fn check(plan: &Plan, faults: &mut Faults) {
         .identity
         .resource_names()
         .is_some_and(|patterns| patterns.all().iter().all(super::super::names::Pattern::is_singleton));
-    if !plan.methods.contains_key(&Verb::List) && !(singleton && plan.methods.contains_key(&Verb::Get)) {
+    let has = |verb| plan.methods.contains_key(&verb);
+    let listed = has(Verb::List) || (singleton && has(Verb::Get));
+    if !listed {
         faults.add(
             place(),
             format!("{} has no List", plan.kind),

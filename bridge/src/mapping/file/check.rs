@@ -38,25 +38,14 @@ impl<'a> Checker<'a> {
             found.push(Found { path: path.to_owned(), message, mend });
         };
         if let Some(forms) = rules.get("oneOf").or(rules.get("anyOf")).and_then(Value::as_array) {
-            // `null` stands for what is not said, and is not written.
-            let forms: Vec<&Value> =
-                forms.iter().map(|form| self.resolve(form)).filter(|form| !is_null(form)).collect();
-            match forms.as_slice() {
-                [only] => self.value(only, value, path, found),
-                forms => {
-                    let fits = |form: &&&Value| {
-                        let mut faults = Vec::new();
-                        self.value(form, value, path, &mut faults);
-                        faults.is_empty()
-                    };
-                    if !forms.iter().any(|form| fits(&form)) {
-                        let written: Vec<String> = forms.iter().flat_map(|form| self.forms(form)).collect();
-                        fault(
-                            format!("{} is none of its forms", short(value)),
-                            format!("write {}", list(&written)),
-                        );
-                    }
-                }
+            let fits = |form: &'a Value| {
+                let mut faults = Vec::new();
+                self.value(form, value, path, &mut faults);
+                faults.is_empty()
+            };
+            if !forms.iter().any(fits) {
+                let written: Vec<String> = forms.iter().flat_map(|form| self.forms(form)).collect();
+                fault(format!("{} is none of its forms", short(value)), format!("write {}", list(&written)));
             }
             return;
         }
@@ -68,23 +57,14 @@ impl<'a> Checker<'a> {
         }
         if let Some(known) = rules.get("enum").and_then(Value::as_array) {
             if !known.contains(value) {
-                let known: Vec<String> = known.iter().filter(|v| !v.is_null()).map(short).collect();
+                let known: Vec<String> = known.iter().map(short).collect();
                 fault(format!("is {}", short(value)), format!("write {}", list(&known)));
             }
             return;
         }
-        let types: Vec<&str> = match rules.get("type") {
-            Some(Value::String(one)) => vec![one],
-            Some(Value::Array(several)) => {
-                several.iter().filter_map(Value::as_str).filter(|name| *name != "null").collect()
-            }
-            _ => return,
-        };
-        if !types.iter().any(|name| is_of(name, value)) {
-            fault(
-                format!("is {}", short(value)),
-                format!("write {}", types.iter().map(|t| a(t)).collect::<Vec<_>>().join(" or ")),
-            );
+        let Some(name) = rules.get("type").and_then(Value::as_str) else { return };
+        if !is_of(name, value) {
+            fault(format!("is {}", short(value)), format!("write {}", a(name)));
             return;
         }
         match value {
@@ -155,10 +135,10 @@ impl<'a> Checker<'a> {
             return vec![short(only)];
         }
         if let Some(known) = schema.get("enum").and_then(Value::as_array) {
-            return known.iter().filter(|v| !v.is_null()).map(short).collect();
+            return known.iter().map(short).collect();
         }
         if let Some(forms) = schema.get("oneOf").or(schema.get("anyOf")).and_then(Value::as_array) {
-            return forms.iter().filter(|form| !is_null(form)).flat_map(|form| self.forms(form)).collect();
+            return forms.iter().flat_map(|form| self.forms(form)).collect();
         }
         if let Some(fields) = schema.get("properties").and_then(Value::as_object) {
             return match fields.len() {
@@ -168,10 +148,6 @@ impl<'a> Checker<'a> {
         }
         Vec::new()
     }
-}
-
-fn is_null(schema: &Value) -> bool {
-    schema.get("type").and_then(Value::as_str) == Some("null")
 }
 
 fn is_of(name: &str, value: &Value) -> bool {
