@@ -197,6 +197,7 @@ const CASES: &[(&str, Edits)] = &[
         &[("group: \"test.example.com\" version: \"v1\"", "group: \"Test_Example\" version: \"1.0\"")],
     ),
     ("a bad group and version of a resource", &[(RESOURCE, "{ group: \"-x\" version: \"v1gamma1\" }")]),
+    ("no version in the core group", &[("group: \"test.example.com\" version: \"v1\"", "group: \"\"")]),
     ("no group", &[("option (kubridge.v1.api) = { group: \"test.example.com\" version: \"v1\" };\n", "")]),
     (
         "bad names",

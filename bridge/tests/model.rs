@@ -248,3 +248,21 @@ fn enums_and_types_of_google_keep_objects_from_being_relayed_undecoded() {
         ]
     );
 }
+
+#[test]
+fn the_core_group_is_written_out() {
+    let declared = "group: \"test.example.com\" version: \"v1\"";
+    let text = compile::fixture("small.proto").replace(declared, "group: \"\" version: \"v1\"");
+    let schema =
+        Schema::from_descriptor_set(&compile::compile("test.proto", &text), Rules::default()).unwrap();
+    assert_eq!((schema.apis[0].group.as_str(), schema.apis[0].version.as_str()), ("", "v1"));
+    let machine = resource(&schema, "machines");
+    assert_eq!(machine.api_version(), "v1");
+    assert!(schema.advice.iter().all(|advice| advice.field != "group"), "{:?}", schema.advice);
+
+    // A resource may be in it alone.
+    let text = compile::fixture("small.proto").replace("short_names: \"mach\"", "group: \"\"");
+    let schema =
+        Schema::from_descriptor_set(&compile::compile("test.proto", &text), Rules::default()).unwrap();
+    assert_eq!(resource(&schema, "machines").api_version(), "v1");
+}

@@ -6,6 +6,7 @@ mod aip;
 mod backends;
 mod cli;
 mod controlplane;
+mod examples;
 mod faults;
 mod https;
 mod idle_watch;

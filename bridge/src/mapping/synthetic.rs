@@ -132,7 +132,7 @@ impl File {
             wire::put_bytes(&mut service, 2, method);
         }
         wire::put_bytes(&mut out, 6, &service);
-        let api = proto::Api { group: self.group.clone(), version: self.version.clone() };
+        let api = proto::Api { group: Some(self.group.clone()), version: self.version.clone() };
         wire::put_bytes(&mut out, 8, &extension(&api));
         out
     }

@@ -19,9 +19,7 @@ pub(super) fn files(pool: &DescriptorPool, faults: &mut Faults) {
     for file in pool.files() {
         match annotation::api(&file) {
             Ok(Some(api)) => {
-                if !api.group.is_empty() {
-                    resource::check_group(&api.group, &file, faults);
-                }
+                resource::check_group(api.group(), &file, faults);
                 if !api.version.is_empty() {
                     resource::check_version(&api.version, &file, faults);
                 }

@@ -80,8 +80,9 @@ pub(super) fn read(
     let api = annotation::api(&message.parent_file()).ok().flatten().unwrap_or_default();
     let or = |own: &str, default: &str| if own.is_empty() { default.to_owned() } else { own.to_owned() };
     let kind = or(&resource.kind, message.name());
+    let group = resource.group.clone().or(api.group);
     let draft = Draft {
-        group: or(&resource.group, &api.group),
+        group: group.clone().unwrap_or_default(),
         version: or(&resource.version, &api.version),
         plural: or(&resource.plural, &names::plural(&kind)),
         singular: or(&resource.singular, &kind.to_ascii_lowercase()),
@@ -99,7 +100,8 @@ pub(super) fn read(
         kind,
     };
     check_enums(&resource, message, faults);
-    check_names(&draft, &resource, faults);
+    check_api(&draft, group.is_some(), &resource, faults);
+    check_names(&draft, faults);
     check_metadata(message, faults);
     Some(draft)
 }
@@ -113,24 +115,27 @@ fn check_enums(resource: &proto::Resource, message: &MessageDescriptor, faults: 
     }
 }
 
-fn check_names(draft: &Draft, resource: &proto::Resource, faults: &mut Faults) {
+/// The core group has no name: it must be written out, so that nobody gets there by leaving something out.
+fn check_api(draft: &Draft, has_group: bool, resource: &proto::Resource, faults: &mut Faults) {
     let at = &draft.message;
-    if draft.group.is_empty() || draft.version.is_empty() {
-        let missing = match (draft.group.is_empty(), draft.version.is_empty()) {
-            (true, true) => "group and version",
-            (true, false) => "group",
-            _ => "version",
+    if !has_group || draft.version.is_empty() {
+        let missing = match (has_group, draft.version.is_empty()) {
+            (false, true) => "group and version",
+            (false, false) => "group",
+            (true, _) => "version",
         };
-        let field = if draft.group.is_empty() { "group" } else { "version" };
+        let field = if has_group { "version" } else { "group" };
         faults.report_field(at, field, Problem::no_group_version(&draft.kind, missing));
     }
     // What the file declares is checked once, at the file.
-    if !resource.group.is_empty() {
-        check_group(&resource.group, at, faults);
-    }
+    check_group(resource.group(), at, faults);
     if !resource.version.is_empty() {
         check_version(&resource.version, at, faults);
     }
+}
+
+fn check_names(draft: &Draft, faults: &mut Faults) {
+    let at = &draft.message;
     if !names::is_kind(&draft.kind) {
         faults.report_field(at, "kind", Problem::bad_kind(&draft.kind));
     } else if RESERVED_KINDS.contains(&draft.kind.as_str()) {
@@ -155,9 +160,9 @@ fn check_label(at: &MessageDescriptor, field: &str, name: &str, example: &str, f
     }
 }
 
-/// Checks a group that is not empty.
+/// Checks a group. Empty: none, or the core group.
 pub(super) fn check_group(group: &str, at: impl Into<super::fault::Place>, faults: &mut Faults) {
-    if !names::is_subdomain(group) {
+    if !group.is_empty() && !names::is_subdomain(group) {
         faults.report_field(at, "group", Problem::bad_group(group));
     }
 }

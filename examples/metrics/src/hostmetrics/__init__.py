@@ -1,0 +1,1 @@
+"""Resource usage of the host, as the Kubernetes APIs that `kubectl top` reads."""

@@ -1,0 +1,23 @@
+//! The examples in other languages, driven by the real kubectl.
+
+mod library;
+mod metrics;
+
+use crate::support::{Kubectl, Options, Program, Stack, apiservices};
+
+/// An aggregator that an example is registered with as its README says, once it is served.
+async fn registered(example: &str, program: &Program, paths: &[&str]) -> (Stack, Kubectl) {
+    let stack =
+        Stack::with(Options { backend: Some(program.addr), backend_down: true, ..Options::default() }).await;
+    let kubectl = stack.kubectl().await;
+    kubectl.run_with(&["apply", "-f", "-"], &apiservices(example, program.addr), &[]).await.ok();
+    for path in paths {
+        stack.until(async |stack: &Stack| stack.serves(path).await).await;
+    }
+    (stack, kubectl)
+}
+
+/// The words of each line.
+fn rows(table: &str) -> Vec<Vec<&str>> {
+    table.lines().map(|line| line.split_whitespace().collect()).collect()
+}
