@@ -10,11 +10,13 @@ use tokio::{sync::mpsc, task::JoinHandle};
 mod backend_tls;
 mod check;
 mod delegate;
+mod healthcheck;
 mod observe;
 mod serve;
 
 use backend_tls::BackendTlsArgs;
 use check::Check;
+use healthcheck::HealthcheckArgs;
 
 pub use serve::ServeArgs;
 
@@ -43,6 +45,8 @@ enum Command {
     Serve(Box<ServeArgs>),
     /// Say what a schema would serve, or every fault of it; exit 1 if there is one.
     Lint(LintArgs),
+    /// Say whether a server on this machine is ready, by its --metrics-listen; exit 1 if it is not.
+    Healthcheck(HealthcheckArgs),
     /// Print shell completions. Bash: source <(kubridge completions bash)
     Completions {
         /// The shell.
@@ -74,6 +78,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Serve(args) => serve(&args),
         Command::Lint(args) => run_lint(args),
+        Command::Healthcheck(args) => healthcheck(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "kubridge", &mut script);
@@ -156,6 +161,15 @@ fn run_lint(args: LintArgs) -> anyhow::Result<ExitCode> {
     let report = runtime()?.block_on(lint(source))?;
     let code = print(report.text.as_bytes())?;
     Ok(if report.passed { code } else { ExitCode::FAILURE })
+}
+
+fn healthcheck(args: &HealthcheckArgs) -> anyhow::Result<ExitCode> {
+    match args.check() {
+        Ok(healthcheck) => {
+            print(format!("{}\n", runtime()?.block_on(healthcheck.run())?.trim_end()).as_bytes())
+        }
+        Err(faults) => Ok(usage("healthcheck", &faults.to_string())),
+    }
 }
 
 fn lint_backend(url: &str, tls: BackendTlsArgs) -> Result<LintSource, Faults> {
