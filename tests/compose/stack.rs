@@ -73,7 +73,8 @@ impl Stack {
     /// Takes everything down; whatever the engine still has of it is a fault.
     #[track_caller]
     pub fn down(self) {
-        self.compose.run(&["down", "--volumes", "--remove-orphans"]);
+        // Compose v2 takes down what a profile brought up only where it is named.
+        self.compose.run(&["--profile", "monitoring", "down", "--volumes", "--remove-orphans"]);
         let project = format!("label=com.docker.compose.project={}", setting("COMPOSE_PROJECT_NAME"));
         for list in [&["ps", "--all"][..], &["volume", "ls"], &["network", "ls"]] {
             let words = [list, &["--quiet", "--filter", &project]].concat();
