@@ -49,7 +49,7 @@ struct Happened {
 async fn a_minute_of_load() {
     let commands = setting("KUBRIDGE_TEST_COMPOSE");
     let stack = Stack::up(commands.split(',').next().unwrap()).await;
-    stack.kubectl.run(&["apply", "-f", "examples/quickstart/machine.yaml"]);
+    stack.furnish();
     let targets: Vec<&Target> = TARGETS.iter().filter(|target| stack.has(target.service)).collect();
     for target in &targets {
         stack.api.until_ok(target.read, Duration::from_secs(60)).await;

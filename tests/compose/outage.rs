@@ -39,7 +39,7 @@ pub const TARGETS: [Target; 3] = [
     Target {
         service: "library",
         discovery: "/apis/library.example.com/v1",
-        read: "/apis/library.example.com/v1/publishers",
+        read: "/apis/library.example.com/v1/namespaces/insel/books/faust",
         slow_start: false,
     },
     Target {
