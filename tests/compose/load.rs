@@ -155,14 +155,11 @@ async fn disturb(stack: &Stack, targets: &[&Target]) -> Vec<Happened> {
             break;
         }
         sleep((begin + due).saturating_duration_since(Instant::now())).await;
-        let round = turn as usize / services.len();
-        let (service, target) = services[turn as usize % services.len()];
+        let turn = turn as usize;
+        let (service, target) = services[turn % services.len()];
         // With an even number of services each would meet the same fate forever.
-        let outage = if (turn as usize + round * (services.len() + 1)) % 2 == 0 {
-            Outage::Killed
-        } else {
-            Outage::Paused
-        };
+        let fate = turn + turn / services.len() * (services.len() + 1);
+        let outage = if fate.is_multiple_of(2) { Outage::Killed } else { Outage::Paused };
         let container = stack.container(service);
         let away = Instant::now();
         outage.begin(&container);
