@@ -11,6 +11,7 @@ mod backend_tls;
 mod check;
 mod delegate;
 mod describe;
+mod healthcheck;
 mod kubeconfig;
 mod observe;
 mod register;
@@ -19,6 +20,7 @@ mod serve;
 
 use check::Check;
 use describe::{DescribeArgs, Output};
+use healthcheck::HealthcheckArgs;
 use register::RegisterArgs;
 use schema::SchemaArgs;
 
@@ -88,6 +90,8 @@ Examples:
   kubridge protos --out third_party
   protoc -I third_party -I proto --include_imports -o schema.bin proto/a.proto")]
     Protos(ProtosArgs),
+    /// Say whether a server on this machine is ready, by its --metrics-listen; exit 1 if it is not.
+    Healthcheck(HealthcheckArgs),
     /// Print shell completions.
     #[command(after_help = "\
 Examples:
@@ -129,6 +133,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Describe(args) => run_describe(args),
         Command::Register(args) => run_register(*args),
         Command::Protos(args) => print(protos(&args.out, args.force)?.as_bytes()),
+        Command::Healthcheck(args) => healthcheck(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "kubridge", &mut script);
@@ -209,6 +214,15 @@ fn run_lint(args: LintArgs) -> anyhow::Result<ExitCode> {
     let report = runtime()?.block_on(lint(source))?;
     let code = print(report.text.as_bytes())?;
     Ok(if report.passed { code } else { ExitCode::FAILURE })
+}
+
+fn healthcheck(args: &HealthcheckArgs) -> anyhow::Result<ExitCode> {
+    match args.check() {
+        Ok(healthcheck) => {
+            print(format!("{}\n", runtime()?.block_on(healthcheck.run())?.trim_end()).as_bytes())
+        }
+        Err(faults) => Ok(usage("healthcheck", &faults.to_string())),
+    }
 }
 
 fn run_describe(args: DescribeArgs) -> anyhow::Result<ExitCode> {

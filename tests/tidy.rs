@@ -227,3 +227,46 @@ fn manifests_and_lints_agree() {
     let workspace = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     assert!(workspace.contains("unsafe_code = \"forbid\""), "unsafe is forbidden");
 }
+
+/// `NAME=IMAGE` of each `ARG NAME=IMAGE` before the first stage.
+fn image_arguments(dockerfile: &str) -> Vec<String> {
+    let before = dockerfile.lines().take_while(|line| !line.starts_with("FROM"));
+    before.filter_map(|line| line.strip_prefix("ARG ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn images_are_the_same_wherever_they_are_named() {
+    let compose = fs::read_to_string(root().join("docker-compose.yaml")).unwrap();
+    for dockerfile in ["Dockerfile", "examples/library/Dockerfile", "examples/metrics/Dockerfile"] {
+        let text = fs::read_to_string(root().join(dockerfile)).unwrap();
+        let arguments = image_arguments(&text);
+        assert!(!arguments.is_empty(), "{dockerfile} names no image");
+        for argument in arguments {
+            let (name, image) = argument.split_once('=').unwrap();
+            assert!(
+                compose.contains(&format!("{name}: ${{{name}:-{image}}}"))
+                    || compose.contains(&format!("{name}: \"${{{name}:-{image}}}\"")),
+                "docker-compose.yaml does not have {name} as {dockerfile} has it: {image}"
+            );
+        }
+        assert!(!text.contains("# syntax="), "{dockerfile}: the classic builder knows no frontends");
+    }
+    let dockerfile = fs::read_to_string(root().join("Dockerfile")).unwrap();
+    let toolchain = fs::read_to_string(root().join("rust-toolchain.toml")).unwrap();
+    let minor = toolchain.split('"').nth(1).unwrap().rsplit_once('.').unwrap().0;
+    assert!(
+        dockerfile.contains(&format!("ARG RUST_IMAGE=rust:{minor}-")),
+        "rust-toolchain.toml says {minor}"
+    );
+}
+
+#[test]
+fn the_dockerfile_has_every_member_of_the_workspace() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let members = manifest.lines().find_map(|line| line.strip_prefix("members = [")).unwrap();
+    let dockerfile = fs::read_to_string(root().join("Dockerfile")).unwrap();
+    for member in members.split('"').skip(1).step_by(2).filter(|member| *member != ".") {
+        let copy = format!("COPY {member}/Cargo.toml {member}/");
+        assert!(dockerfile.contains(&copy), "the dependency layer of the Dockerfile needs `{copy}`");
+    }
+}

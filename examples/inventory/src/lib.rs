@@ -3,6 +3,7 @@
 //! It knows gRPC and SQLite; it knows nothing of Kubernetes but what `proto/kubridge/v1` says.
 
 mod fault;
+mod health;
 mod host;
 mod kind;
 mod machines;
@@ -16,6 +17,7 @@ mod verbs;
 mod watch;
 mod who;
 
+pub use health::check_health;
 pub use server::{Options, Running, Server, StartError, Tls};
 
 /// The contract: `kubridge.v1`.

@@ -14,6 +14,15 @@ struct Cli {
     /// Where to listen; port 0 takes any that is free.
     #[arg(long, default_value = "127.0.0.1:50051", value_name = "ADDR")]
     listen: SocketAddr,
+    /// Ask the inventory that serves at ADDR for its health, and exit with 0 or 1.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        num_args = 0..=1,
+        default_missing_value = "127.0.0.1:50051",
+        conflicts_with = "tls_cert"
+    )]
+    health_check: Option<SocketAddr>,
     /// The database's file; ":memory:" keeps nothing.
     #[arg(long, default_value = "inventory.db", value_name = "FILE")]
     db: PathBuf,
@@ -40,12 +49,18 @@ struct Cli {
     client_ca: Option<PathBuf>,
 }
 
+/// A server that is well answers in milliseconds.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     let cli = Cli::parse();
+    if let Some(addr) = cli.health_check {
+        return inventory::check_health(addr, HEALTH_TIMEOUT).await;
+    }
     let tls = match (&cli.tls_cert, &cli.tls_key, &cli.client_ca) {
         (Some(certificate), Some(key), Some(client_ca)) => {
             Some(Tls { certificate: pem(certificate)?, key: pem(key)?, client_ca: pem(client_ca)? })

@@ -1,0 +1,224 @@
+//! A minute of load while a container is killed or paused each five seconds. It prints the tables of
+//! docs/reliability.md.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use http::Method;
+use serde_json::json;
+use tokio::{sync::watch, task::JoinSet, time::sleep};
+
+use crate::{
+    api::{Answer, Api},
+    engine::setting,
+    outage::{Outage, TARGETS, Target},
+    stack::Stack,
+};
+
+const MACHINES: &str = "/apis/inventory.example.com/v1/namespaces/default/machines";
+/// A container is taken away this often, and for as long.
+const EACH: Duration = Duration::from_secs(5);
+const AWAY: Duration = Duration::from_secs(3);
+/// Discovery is asked for this often, and everything else by as many clients, each this long after its last answer.
+const DISCOVERY_PACE: Duration = Duration::from_millis(20);
+const CLIENTS: usize = 8;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What is asked, and what became of it.
+#[derive(Debug)]
+struct Asked {
+    what: &'static str,
+    answer: Answer,
+}
+
+/// One outage, as it was seen.
+#[derive(Debug)]
+struct Happened {
+    second: u64,
+    outage: Outage,
+    service: String,
+    /// From when it was taken away until its reads were answered again.
+    period: (Instant, Instant),
+    recovery: Duration,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes a minute and needs a container engine: tests/compose/run --load"]
+async fn a_minute_of_load() {
+    let commands = setting("KUBRIDGE_TEST_COMPOSE");
+    let stack = Stack::up(commands.split(',').next().unwrap()).await;
+    stack.furnish();
+    let targets: Vec<&Target> = TARGETS.iter().filter(|target| stack.has(target.service)).collect();
+    for target in &targets {
+        stack.api.until_ok(target.read, Duration::from_secs(60)).await;
+    }
+
+    let (stop, stopped) = watch::channel(());
+    let mut clients = JoinSet::new();
+    for number in 0..CLIENTS {
+        clients.spawn(client(
+            stack.api.clone(),
+            number,
+            targets.iter().map(|t| t.read).collect(),
+            stopped.clone(),
+        ));
+    }
+    clients.spawn(discovery(stack.api.clone(), targets.iter().map(|t| t.discovery).collect(), stopped));
+    let happened = disturb(&stack, &targets).await;
+    drop(stop);
+    let asked: Vec<Asked> = clients.join_all().await.into_iter().flatten().collect();
+
+    report(&asked, &happened);
+    let made: BTreeSet<&str> = asked.iter().filter(|asked| asked.what == "create").filter_map(made).collect();
+    let all = stack.api.get(MACHINES).await.body;
+    let there: BTreeSet<&str> = all["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|item| item["metadata"]["name"].as_str())
+        .collect();
+    let lost: Vec<_> = made.difference(&there).collect();
+    println!("\n{} machines were created, {} of them are lost.", made.len(), lost.len());
+    assert!(lost.is_empty(), "told to be created, and not there: {lost:?}");
+    stack.down();
+}
+
+/// The name of the machine that this answer says was created.
+fn made(asked: &Asked) -> Option<&str> {
+    asked.answer.is_ok().then(|| asked.answer.body["metadata"]["name"].as_str()).flatten()
+}
+
+/// Reads what each backend has, and writes machines, one after the other.
+async fn client(
+    api: Api,
+    number: usize,
+    reads: Vec<&'static str>,
+    stopped: watch::Receiver<()>,
+) -> Vec<Asked> {
+    let mut asked = Vec::new();
+    for turn in 0.. {
+        let (what, answer) = match turn % 4 {
+            0 => {
+                let name = format!("load-{number}-{turn}");
+                let machine = json!({
+                    "apiVersion": "inventory.example.com/v1", "kind": "Machine", "metadata": {"name": name},
+                    "spec": {"serial": name, "rack": "local", "cpus": 1, "memory": "1Gi"},
+                });
+                ("create", api.send(Method::POST, MACHINES, Some(&machine)).await)
+            }
+            1 => {
+                let change = json!({"metadata": {"labels": {"turn": turn.to_string()}}});
+                ("patch", api.send(Method::PATCH, &format!("{MACHINES}/atlas"), Some(&change)).await)
+            }
+            2 => ("list", api.get(&format!("{MACHINES}?limit=50")).await),
+            _ => ("read", api.get(reads[turn / 4 % reads.len()]).await),
+        };
+        asked.push(Asked { what, answer });
+        if stopped.has_changed().is_err() {
+            break;
+        }
+        sleep(PAUSE).await;
+    }
+    asked
+}
+
+async fn discovery(api: Api, groups: Vec<&'static str>, stopped: watch::Receiver<()>) -> Vec<Asked> {
+    let mut asked = Vec::new();
+    for path in groups.iter().copied().chain(["/apis", "/openapi/v3"]).cycle() {
+        asked.push(Asked { what: "discovery", answer: api.get(path).await });
+        if stopped.has_changed().is_err() {
+            break;
+        }
+        sleep(DISCOVERY_PACE).await;
+    }
+    asked
+}
+
+/// Every service in turn, killed and paused in turn, and as many of these as there is time for.
+async fn disturb(stack: &Stack, targets: &[&Target]) -> Vec<Happened> {
+    let begin = Instant::now();
+    let length = Duration::from_secs(setting("KUBRIDGE_TEST_COMPOSE_SECONDS").parse().unwrap());
+    let services: Vec<(&str, &Target)> = ["inventory", "library", "postgres", "metrics", "kubridge"]
+        .into_iter()
+        .filter(|service| stack.has(service))
+        .map(|service| {
+            let by = if service == "postgres" { "library" } else { service };
+            (service, *targets.iter().find(|target| target.service == by).unwrap_or(&targets[0]))
+        })
+        .collect();
+    let mut happened = Vec::new();
+    for turn in 0.. {
+        let due = EACH * turn;
+        if due + EACH > length {
+            break;
+        }
+        sleep((begin + due).saturating_duration_since(Instant::now())).await;
+        let turn = turn as usize;
+        let (service, target) = services[turn % services.len()];
+        // With an even number of services each would meet the same fate forever.
+        let fate = turn + turn / services.len() * (services.len() + 1);
+        let outage = if fate.is_multiple_of(2) { Outage::Killed } else { Outage::Paused };
+        let container = stack.container(service);
+        let away = Instant::now();
+        outage.begin(&container);
+        sleep(AWAY).await;
+        let back = outage.end(&container);
+        stack.api.until_ok(target.read, Duration::from_secs(60)).await;
+        happened.push(Happened {
+            second: due.as_secs(),
+            outage,
+            service: service.to_owned(),
+            period: (away, Instant::now()),
+            recovery: back.elapsed(),
+        });
+    }
+    sleep((begin + length).saturating_duration_since(Instant::now())).await;
+    happened
+}
+
+fn report(asked: &[Asked], happened: &[Happened]) {
+    let during = |answer: &Answer, outage: &Happened| {
+        answer.begun + answer.took > outage.period.0 && answer.begun < outage.period.1
+    };
+    println!("\n| | requests | answered with 2xx | slowest | otherwise |");
+    println!("|---|---|---|---|---|");
+    for what in ["discovery", "read", "list", "create", "patch"] {
+        let all: Vec<_> =
+            asked.iter().filter(|asked| asked.what == what).map(|asked| &asked.answer).collect();
+        let mut kinds = BTreeMap::<String, usize>::new();
+        for answer in all.iter().filter(|answer| !answer.is_ok()) {
+            *kinds.entry(answer.kind()).or_default() += 1;
+        }
+        let kinds: Vec<_> = kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        let ok = all.iter().filter(|answer| answer.is_ok()).count();
+        let slowest = all.iter().map(|answer| answer.took).max().unwrap_or_default();
+        println!("| {what} | {} | {ok} | {:.2} s | {} |", all.len(), slowest.as_secs_f64(), kinds.join(", "));
+    }
+    println!("\n| second | container | | requests without 2xx | slowest discovery | answered again after |");
+    println!("|---|---|---|---|---|---|");
+    for outage in happened {
+        let near: Vec<_> = asked.iter().filter(|asked| during(&asked.answer, outage)).collect();
+        let failed = near.iter().filter(|asked| !asked.answer.is_ok()).count();
+        let discovery =
+            near.iter().filter(|asked| asked.what == "discovery").map(|asked| asked.answer.took).max();
+        println!(
+            "| {} | `{}` | {} | {failed} of {} | {:.3} s | {:.2} s |",
+            outage.second,
+            outage.service,
+            outage.outage,
+            near.len(),
+            discovery.unwrap_or_default().as_secs_f64(),
+            outage.recovery.as_secs_f64()
+        );
+    }
+    let undisturbed = |answer: &Answer| {
+        !happened.iter().any(|outage| outage.service == "kubridge" && during(answer, outage))
+    };
+    let discovery = asked.iter().filter(|asked| asked.what == "discovery").map(|asked| &asked.answer);
+    for answer in discovery.filter(|answer| undisturbed(answer)) {
+        assert!(answer.is_ok(), "discovery while the aggregator was there: {answer:?}");
+        assert!(answer.took < Duration::from_secs(1), "discovery while the aggregator was there: {answer:?}");
+    }
+}
