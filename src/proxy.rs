@@ -25,7 +25,7 @@ use crate::{
     telemetry::{Journey, TRACESTATE},
 };
 
-pub use backend::{Backend, Connector};
+pub use backend::{Backend, Connector, Polls, Remote};
 pub use forward::{Forward, Identity};
 pub use reply::warning_header;
 pub use routes::{Route, Routes, Unserved};
@@ -148,7 +148,7 @@ impl Proxy {
             body,
             user: Arc::clone(&caller.user),
         };
-        let connector = backend.connect(caller, metadata, deadline);
+        let connector = backend.connect(caller, metadata, deadline, resource);
         let world = World::new(Arc::clone(&caller.audit_id), backend.clone());
         let answer = verbs::serve(resource, &connector, &world, request).await;
         match answer {

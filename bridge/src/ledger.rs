@@ -86,6 +86,13 @@ pub struct Stamp {
     version: u64,
 }
 
+impl Stamp {
+    /// The latest version at that time.
+    pub fn version(self) -> u64 {
+        self.version
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Ledger {
@@ -171,6 +178,11 @@ impl Ledger {
     /// A call begins now.
     pub fn stamp(&self) -> Stamp {
         Stamp { generation: self.generation, version: self.version }
+    }
+
+    /// Where the ledger numbers: what it can have told. Whatever is beyond was told by another process.
+    pub fn told(&self) -> std::ops::RangeInclusive<u64> {
+        self.start..=self.version
     }
 
     /// An object is about to be told to a client: with this version, or (`None`) as it is. `since`: when the call began

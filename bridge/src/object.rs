@@ -164,7 +164,7 @@ pub fn with_version(object: &[u8], version: &str) -> Result<Vec<u8>, WireError> 
 
 /// Appends `raw` fields to the message that `path` leads to, which is made when it is absent. Occurrences of
 /// one message field are merged into one, in the place of the first, for decoders that do not merge.
-pub(crate) fn append(message: &[u8], path: &[u32], raw: &[u8]) -> Result<Vec<u8>, Malformed> {
+fn append(message: &[u8], path: &[u32], raw: &[u8]) -> Result<Vec<u8>, Malformed> {
     let mut out = Vec::with_capacity(message.len() + raw.len() + 16);
     let Some((&number, path)) = path.split_first() else {
         out.extend_from_slice(message);

@@ -7,13 +7,16 @@ use futures::{future::Either, stream::BoxStream};
 use http::HeaderMap;
 use kubridge_bridge::{
     caller::{Call, CallError, Caller},
-    model::Schema,
+    identity,
+    model::{Resource, Schema},
+    proto::UserInfo,
 };
 use tokio::time::Instant;
 
 use super::Caller as User;
 use crate::{
     authz::{Authorizer, review::ReviewCaller},
+    made_watch::{self, MadeWatch, Watched},
     registry::LocalCaller,
     telemetry::Journey,
     upstream::{self, Answer, BackendCaller, SchemaHandle},
@@ -32,18 +35,32 @@ pub enum Backend {
         backend: upstream::Backend,
         /// Its schema, to have it read again.
         schema: SchemaHandle<Schema>,
+        /// What clients were told of resources without a Watch or versions.
+        made: MadeWatch,
     },
 }
 
 impl Backend {
-    /// A caller for one request.
-    pub(super) fn connect(&self, user: &User, metadata: HeaderMap, deadline: Option<Instant>) -> Connector {
+    /// A caller for one request for `resource`.
+    pub(super) fn connect(
+        &self,
+        user: &User,
+        metadata: HeaderMap,
+        deadline: Option<Instant>,
+        resource: &Arc<Resource>,
+    ) -> Connector {
         match self {
             Self::Store(store) => Connector::Store(store.clone()),
             Self::Review(review) => Connector::Review(ReviewCaller::new(Arc::clone(&user.user), *review)),
-            Self::Remote { backend, .. } => {
+            Self::Remote { backend, made, .. } => {
                 user.journey.set_backend(backend.endpoint());
-                Connector::Remote(backend.caller(metadata, deadline), Arc::clone(&user.journey))
+                let caller = backend.caller(metadata, deadline);
+                let remote = Remote { caller, journey: Arc::clone(&user.journey) };
+                if resource.is_remembered() {
+                    Connector::Watched(made.caller(resource, remote, Polls(backend.clone())))
+                } else {
+                    Connector::Remote(remote)
+                }
             }
         }
     }
@@ -82,8 +99,10 @@ pub enum Connector {
     Store(LocalCaller),
     /// See [`Backend::Review`].
     Review(ReviewCaller),
-    /// See [`Backend::Remote`]. What is waited for it is observed.
-    Remote(BackendCaller, Arc<Journey>),
+    /// See [`Backend::Remote`].
+    Remote(Remote),
+    /// See [`Backend::Remote`]: of a resource without a Watch or versions.
+    Watched(Watched<Remote, Polls>),
 }
 
 impl Caller for Connector {
@@ -93,7 +112,8 @@ impl Caller for Connector {
         match self {
             Self::Store(store) => store.unary(call).await,
             Self::Review(review) => review.unary(call).await,
-            Self::Remote(remote, journey) => journey.upstream(remote.unary(call)).await,
+            Self::Remote(remote) => remote.unary(call).await,
+            Self::Watched(watched) => watched.unary(call).await,
         }
     }
 
@@ -101,7 +121,42 @@ impl Caller for Connector {
         match self {
             Self::Store(store) => store.stream(call).await.map(Either::Right),
             Self::Review(review) => review.stream(call).await.map(Either::Right),
-            Self::Remote(remote, journey) => journey.upstream(remote.stream(call)).await.map(Either::Left),
+            Self::Remote(remote) => remote.stream(call).await.map(Either::Left),
+            Self::Watched(watched) => watched.stream(call).await.map(Either::Right),
         }
+    }
+}
+
+/// Calls to a gRPC backend. What is waited for it is observed.
+#[derive(Debug, Clone)]
+pub struct Remote {
+    caller: BackendCaller,
+    journey: Arc<Journey>,
+}
+
+impl Caller for Remote {
+    type Stream = Answer;
+
+    async fn unary(&self, call: Call) -> Result<Bytes, CallError> {
+        self.journey.upstream(self.caller.unary(call)).await
+    }
+
+    async fn stream(&self, call: Call) -> Result<Answer, CallError> {
+        self.journey.upstream(self.caller.stream(call)).await
+    }
+}
+
+/// Lists for watches that are made: as the aggregator itself, and never refused because clients keep the backend busy.
+#[derive(Debug, Clone)]
+pub struct Polls(upstream::Backend);
+
+impl made_watch::Polls for Polls {
+    type Caller = BackendCaller;
+
+    fn caller(&self) -> BackendCaller {
+        let user = UserInfo { username: made_watch::POLLER.into(), ..UserInfo::default() };
+        let mut metadata = HeaderMap::new();
+        identity::write(&user, &mut metadata).expect("a name alone is not too large");
+        self.0.caller(metadata, None).unlimited()
     }
 }

@@ -8,6 +8,7 @@ mod faults;
 mod https;
 mod kubectl;
 mod last_known_good;
+mod made_watch;
 mod process;
 mod rest;
 mod support;

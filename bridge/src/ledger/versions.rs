@@ -94,6 +94,15 @@ impl Place {
         })
     }
 
+    /// Whether nothing is to be written; anything that stands there says so.
+    pub fn dry_run(method: &Method) -> Vec<Self> {
+        Self::find(method, |source| match source {
+            Source::CreateOptions | Source::UpdateOptions => Some(&[1]),
+            Source::DryRun | Source::DryRunFlag => Some(&[]),
+            _ => None,
+        })
+    }
+
     /// Metadata of the object that is written: its `field`, a text.
     pub fn metadata(method: &Method, field: u32) -> Option<Self> {
         let binding = method.request.iter().find(|binding| binding.source == Source::Object)?;
@@ -129,15 +138,30 @@ impl Place {
         Ok(text)
     }
 
-    /// The message with another text there. (Of two occurrences of a field the last one counts.)
+    /// The message with another text there; an empty one is left out.
     ///
     /// # Errors
     /// The message is not protobuf.
     pub fn write(&self, message: &[u8], text: &str) -> Result<Bytes, Malformed> {
-        let mut raw = Vec::with_capacity(text.len() + 4);
-        wire::put_bytes(&mut raw, self.field, text.as_bytes());
-        object::append(message, &self.path, &raw).map(Bytes::from)
+        replace(message, &self.path, self.field, text).map(Bytes::from)
     }
+}
+
+fn replace(message: &[u8], path: &[u32], field: u32, text: &str) -> Result<Vec<u8>, Malformed> {
+    let Some((&number, path)) = path.split_first() else {
+        let mut out = wire::without(message, |number| number == field)?;
+        if !text.is_empty() {
+            wire::put_bytes(&mut out, field, text.as_bytes());
+        }
+        return Ok(out);
+    };
+    if text.is_empty() && !wire::has_field(message, number)? {
+        return Ok(message.to_vec());
+    }
+    let inner = replace(&wire::message_field(message, number)?, path, field, text)?;
+    let mut out = wire::without(message, |other| other == number)?;
+    wire::put_bytes(&mut out, number, &inner);
+    Ok(out)
 }
 
 /// The first text that stands in one of several places.

@@ -145,6 +145,7 @@ fn finish(tables: &Tables, draft: Draft, bound: bind::Methods, rules: Rules) -> 
         namespaced: draft.namespaced,
         managed: draft.managed,
         versioned: true,
+        per_user: draft.per_user,
         columns: draft.columns,
         selectable_fields: draft.selectable_fields,
         deprecation_warning: draft.deprecation_warning,

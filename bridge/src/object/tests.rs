@@ -39,6 +39,7 @@ fn resource() -> Resource {
         namespaced: true,
         managed: true,
         versioned: true,
+        per_user: false,
         columns: vec![],
         selectable_fields: vec![],
         deprecation_warning: None,

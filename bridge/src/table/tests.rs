@@ -68,6 +68,7 @@ fn resource(columns: &[(&str, &str, &str)]) -> Resource {
         namespaced: true,
         managed: true,
         versioned: true,
+        per_user: false,
         columns: columns
             .iter()
             .map(|(name, path, kind)| Column {

@@ -90,7 +90,7 @@ impl Look {
             })
         };
         match &known.learnt {
-            Learnt::Schema { state, handle } => {
+            Learnt::Schema { state, handle, made } => {
                 let api = state.current.as_ref().and_then(|schema| find(schema, claim));
                 let observation = remote(match (&state.current, &api) {
                     (Some(_), Some(_)) => Documents::Known {
@@ -106,7 +106,11 @@ impl Look {
                     },
                 });
                 let Some(api) = api else { return Self::unserved(claim, observation) };
-                let backend = Backend::Remote { backend: known.backend.clone(), schema: handle.clone() };
+                let backend = Backend::Remote {
+                    backend: known.backend.clone(),
+                    schema: handle.clone(),
+                    made: made.clone(),
+                };
                 Self {
                     said: Said::BySchema(Arc::clone(&api)),
                     source: Some((Origin::Backend, Source::Schema(Arc::clone(&api)))),
