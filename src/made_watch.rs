@@ -222,11 +222,17 @@ impl Shared {
         !*running
     }
 
+    /// Asks for a poll that begins after this, and says which answer is it.
+    fn ask(&self) -> u64 {
+        let ticket = self.asked.fetch_add(1, Ordering::AcqRel) + 1;
+        self.wake.notify_one();
+        ticket
+    }
+
     /// Waits for a poll that begins after this.
     async fn polled(&self) -> Result<(), CallError> {
         let mut progress = self.progress.subscribe();
-        let ticket = self.asked.fetch_add(1, Ordering::AcqRel) + 1;
-        self.wake.notify_one();
+        let ticket = self.ask();
         let answered = progress.wait_for(|progress| progress.answered >= ticket).await;
         match answered.map(|progress| progress.error.clone()) {
             Ok(None) => Ok(()),
@@ -261,3 +267,6 @@ fn start(now: SystemTime) -> u64 {
 fn status(code: Code, message: &str) -> CallError {
     CallError::Status(Box::new(BackendStatus { code, message: message.into(), details: Vec::new() }))
 }
+
+#[cfg(test)]
+mod tests;

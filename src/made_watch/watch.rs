@@ -74,11 +74,7 @@ async fn begin(shared: &Shared, version: u64, asked: &Asked) -> Result<Position,
         joined = shared.ledger().join(version, scopes, true);
     }
     match joined {
-        Join::At(position) => {
-            // What happened since the last poll should not wait for the next regular one.
-            shared.changed();
-            Ok(position)
-        }
+        Join::At(position) => Ok(position),
         Join::Unknown | Join::Expired => {
             shared.counts.expired();
             Err(expired())
@@ -193,13 +189,17 @@ struct Following {
     asked: Asked,
     position: Position,
     progress: Receiver<Progress>,
+    /// What polls from before this say of the backend does not matter.
+    ticket: u64,
     queue: VecDeque<Bytes>,
 }
 
 impl Following {
     fn new(watcher: Watcher, asked: Asked, position: Position) -> Self {
         let progress = watcher.0.progress.subscribe();
-        Self { watcher, asked, position, progress, queue: VecDeque::new() }
+        // What happened since the last poll should not wait for the next regular one.
+        let ticket = watcher.0.ask();
+        Self { watcher, asked, position, progress, ticket, queue: VecDeque::new() }
     }
 
     fn into_stream(self) -> BoxStream<'static, Result<Bytes, CallError>> {
@@ -226,7 +226,8 @@ impl Following {
             if !self.queue.is_empty() {
                 continue;
             }
-            if let (true, Some(error)) = (progress.gives_up, progress.error) {
+            let gives_up = progress.gives_up && progress.answered >= self.ticket;
+            if let (true, Some(error)) = (gives_up, progress.error) {
                 return Some(Err(error));
             }
             self.progress.changed().await.ok()?;

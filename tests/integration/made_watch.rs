@@ -164,6 +164,15 @@ fn key(object: &Value) -> String {
     format!("{}/{}", text("namespace"), text("name"))
 }
 
+/// Without what an item of a list does not have.
+fn bare(object: &Value) -> Value {
+    let mut object = object.clone();
+    let members = object.as_object_mut().unwrap();
+    members.remove("apiVersion");
+    members.remove("kind");
+    object
+}
+
 impl Informer {
     /// Until it is dropped; `shown` has what it knows.
     async fn run(mut self, client: Client, shown: Arc<Mutex<Known>>) {
@@ -177,7 +186,7 @@ impl Informer {
                 let list = list.json();
                 self.lists += 1;
                 let items = list["items"].as_array().unwrap().iter();
-                self.objects = items.map(|object| (key(object), object.clone())).collect();
+                self.objects = items.map(|object| (key(object), bare(object))).collect();
                 self.version = list["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
                 shown.lock().unwrap().clone_from(&self.objects);
             }
@@ -201,7 +210,7 @@ impl Informer {
             "ERROR" => return self.version.clear(),
             "ADDED" | "MODIFIED" => {
                 assert_ne!(known, Some(json!(version)), "twice: {event}");
-                self.objects.insert(key(object), object.clone());
+                self.objects.insert(key(object), bare(object));
             }
             "DELETED" => drop(self.objects.remove(&key(object))),
             other => panic!("{other}"),
@@ -238,7 +247,7 @@ async fn an_informer_knows_what_the_backend_has() {
     writer.await.unwrap();
     let there = stack.client.get(EVERYWHERE).await.expect(200).json();
     let items = there["items"].as_array().unwrap();
-    let there: Known = items.iter().map(|object| (key(object), object.clone())).collect();
+    let there: Known = items.iter().map(|object| (key(object), bare(object))).collect();
     assert!(!there.is_empty());
     stack.until(async |_| *shown.lock().unwrap() == there || informer.is_finished()).await;
     assert_eq!(*shown.lock().unwrap(), there);
