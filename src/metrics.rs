@@ -13,6 +13,7 @@
 //! | `inflight` | how many requests run at the same time |
 //! | `services` | what is counted of APIServices: availability, age of discovery |
 //! | `backends` | what is read from the connections to backends at the time of a scrape |
+//! | `polls` | what is counted of watches that are made of List |
 //! | `process` | what the process uses |
 
 mod asked;
@@ -20,6 +21,7 @@ mod backends;
 mod cell;
 mod families;
 mod inflight;
+mod polls;
 mod process;
 mod requests;
 mod services;
@@ -39,11 +41,13 @@ use prometheus::{TextEncoder, proto::MetricFamily};
 pub use asked::Asked;
 pub use backends::BackendSample;
 pub use families::{FAMILIES, Family, Kind};
+pub use polls::{PollResult, Polls};
 pub use requests::{Known, Tally};
 pub use services::{Confirmed, Documents};
 
 use backends::Backends;
 use families::Gathered;
+use polls::AllPolls;
 use requests::Requests;
 use services::Services;
 
@@ -56,6 +60,7 @@ pub struct Metrics {
     requests: Requests,
     services: Services,
     backends: Backends,
+    polls: AllPolls,
     aggregations: AtomicU64,
 }
 
@@ -116,6 +121,11 @@ impl Metrics {
         self.backends.read_from(read);
     }
 
+    /// The counters of a resource whose watch is made of List. They end with the last handle.
+    pub fn polls(&self, group: &str, version: &str, resource: &str) -> Arc<Polls> {
+        self.polls.of(group, version, resource)
+    }
+
     /// Everything in Prometheus' text format 0.0.4. (OpenMetrics would make one family of
     /// `aggregator_unavailable_apiservice` and `aggregator_unavailable_apiservice_total`.)
     pub fn text(&self) -> String {
@@ -131,6 +141,7 @@ impl Metrics {
         self.requests.gather(&mut gathered);
         self.services.gather(&mut gathered, SystemTime::now());
         self.backends.gather(&mut gathered);
+        self.polls.gather(&mut gathered);
         let aggregations = self.aggregations.load(Ordering::Relaxed);
         gathered.counter("aggregator_discovery_aggregation_count_total", &[], aggregations);
         process::gather(&mut gathered);

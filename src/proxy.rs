@@ -27,7 +27,7 @@ use crate::{
     telemetry::{Journey, TRACESTATE},
 };
 
-pub use backend::{Backend, Connector, Remote};
+pub use backend::{Backend, Called, Connector, Polls, Remote};
 pub use forward::{Forward, Identity, has_unknown_coding, wants_upgrade};
 pub use reply::warning_header;
 pub use routes::{Route, Routes, Unserved};
@@ -158,8 +158,8 @@ impl Proxy {
             body,
             user: Arc::clone(&caller.user),
         };
-        let connector = backend.connect(caller, metadata, deadline);
-        let world = World::new(Arc::clone(&caller.audit_id), backend.clone());
+        let connector = backend.connect(caller, metadata, deadline, resource);
+        let world = World::new(Arc::clone(&caller.audit_id), backend);
         let answer = verbs::serve(resource, &connector, &world, request).await;
         match answer {
             Ok(answer) => {

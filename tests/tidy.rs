@@ -12,7 +12,7 @@ use std::{
 const LADDER: [&[&str]; 10] = [
     &["telemetry", "lifecycle", "data_dir", "body"],
     &["config", "metrics"],
-    &["registry", "pki", "last_known_good"],
+    &["registry", "pki", "last_known_good", "made_watch"],
     &["upstream"],
     &["availability"],
     &["discovery", "openapi", "authn", "authz"],

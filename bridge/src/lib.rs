@@ -23,6 +23,7 @@
 //! | [`patch`] | JSON patch and merge patch |
 //! | [`table`] | objects -> what `kubectl get` prints |
 //! | [`watch`] | a backend's events -> a client's events: the state machine |
+//! | [`ledger`] | what clients were told of a resource without a Watch: one is made of it |
 //! | [`status`] | errors: what the client is told, and what the log is told |
 //! | [`identity`] | the user, as gRPC metadata |
 //! | [`discovery_doc`] | what a version serves, from our model or read from others -> discovery documents |
@@ -35,6 +36,7 @@ pub mod discovery_doc;
 pub mod env;
 pub mod envelope;
 pub mod identity;
+pub mod ledger;
 pub mod mapping;
 pub mod model;
 pub mod negotiate;

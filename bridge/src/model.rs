@@ -8,6 +8,7 @@ mod comments;
 pub(crate) mod fault;
 mod json_names;
 pub(crate) mod lint;
+mod made;
 pub(crate) mod names;
 mod near_miss;
 mod path;
@@ -27,6 +28,7 @@ use crate::{mapping::Mapped, table::TableColumns, transcode::MessageType};
 
 pub use catalogue::{CATALOGUE, Entry, Severity};
 pub(crate) use comments::Comments;
+pub use made::MADE_WATCH;
 pub(crate) use names::version_parts;
 pub use read::Rules;
 
@@ -75,10 +77,13 @@ pub struct Resource {
     pub namespaced: bool,
     /// Whether the aggregator fills in and enforces metadata.
     pub managed: bool,
-    /// Whether the backend gives its objects resourceVersions. (True for everything that is annotated.)
+    /// Whether the backend gives its objects resourceVersions. (True for everything that is annotated.) Otherwise what
+    /// stands there is an opaque token for the object's state, which comes back with a write.
     pub versioned: bool,
     /// What the backend has a place for.
     pub keeps: Keeps,
+    /// What List answers depends on who asks.
+    pub per_user: bool,
     /// Columns of `kubectl get`, after NAME and before AGE.
     pub columns: Vec<Column>,
     /// JSON paths (without the leading dot) that a fieldSelector may name, beside metadata.name and .namespace.
@@ -179,10 +184,25 @@ impl Resource {
         if m.update.is_some() {
             verbs.push("update");
         }
-        if m.watch.is_some() {
+        if m.watch.is_some() || self.makes_watch() {
             verbs.push("watch");
         }
         verbs
+    }
+
+    /// Whether a watch is made of List, because the backend has none.
+    pub fn makes_watch(&self) -> bool {
+        self.methods.watch.is_none() && self.methods.list.is_some() && !self.per_user
+    }
+
+    /// The method that watches: the backend's, or the one of [`MADE_WATCH`], which a caller below the verbs answers.
+    pub fn watch_method(&self) -> Option<Arc<Method>> {
+        self.methods.watch.clone().or_else(|| self.makes_watch().then(made::method))
+    }
+
+    /// Whether what clients are told of it has to be remembered: to make a watch, or versions.
+    pub fn is_remembered(&self) -> bool {
+        self.makes_watch() || !self.versioned
     }
 
     /// The verbs of the status subresource, in alphabetical order; empty where there is none.

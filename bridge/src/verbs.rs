@@ -22,6 +22,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use http::{HeaderMap, Method, StatusCode};
 
+pub use self::{call::list_call, list::Chunks};
 use self::{exchange::Exchange, update::Part};
 use crate::{proto::UserInfo, request_info::RequestInfo, status::ApiError};
 

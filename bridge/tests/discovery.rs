@@ -181,7 +181,7 @@ fn subresources_are_discovered() {
             ("machines/console", "GetMachineConsoleRequest", 1),
             ("machines/powercycle", "PowerCycleMachineRequest", 1),
             ("machines/status", "Machine", 3),
-            ("racks", "Rack", 2),
+            ("racks", "Rack", 3),
         ]
     );
     let parts = Parts::of(vec![("inventory.example.com".into(), "v1".into(), document)]);

@@ -56,7 +56,8 @@ fn names_scopes_and_comments_are_read() {
     assert!(!rack.namespaced && !rack.status_subresource);
     assert_eq!((rack.spec_field, rack.status_field), (None, None));
     assert_eq!(rack.deprecation_warning.as_deref(), Some("racks are deprecated"));
-    assert_eq!(rack.verbs(), ["get", "list"]);
+    assert_eq!(rack.verbs(), ["get", "list", "watch"], "a watch is made of List");
+    assert!(rack.makes_watch() && rack.is_remembered() && !machine.makes_watch() && !machine.is_remembered());
     assert_eq!(rack.message.full_name(), "inventory.v1.Rack");
 }
 

@@ -119,6 +119,7 @@ impl Aggregation {
             service_rules: configured.service_rules,
             options: configured.options,
             kept: configured.kept,
+            metrics: Arc::clone(&published.metrics),
         };
         let backends = Backends::new(settings, Arc::clone(&changed));
         published.metrics.read_backends(backends.samples());

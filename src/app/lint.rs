@@ -159,6 +159,9 @@ fn bound(resource: &Resource, text: &mut String) {
     for (verb, method) in all.into_iter().filter_map(|(verb, method)| Some((verb, method.as_ref()?))) {
         let _ = writeln!(text, "    {verb:<17} {}", method.path);
     }
+    if let (true, Some(list)) = (resource.makes_watch(), &methods.list) {
+        let _ = writeln!(text, "    {:<17} made by polling {}", "watch", list.path);
+    }
 }
 
 fn refused(faults: &[Fault]) -> String {

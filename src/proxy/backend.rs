@@ -11,14 +11,17 @@ use futures::{FutureExt as _, future::Either, stream::BoxStream};
 use http::HeaderMap;
 use kubridge_bridge::{
     caller::{Call, CallError, Caller},
+    identity,
     mapping::{Mapped, MappedCaller},
-    model::Schema,
+    model::{Resource, Schema},
+    proto::UserInfo,
 };
 use tokio::time::Instant;
 
 use super::{Caller as User, world::World};
 use crate::{
     authz::{Authorizer, review::ReviewCaller},
+    made_watch::{self, MadeWatch, Watched},
     registry::LocalCaller,
     telemetry::Journey,
     upstream::{self, Answer, BackendCaller, SchemaHandle},
@@ -39,6 +42,8 @@ pub enum Backend {
         schema: SchemaHandle<Schema>,
         /// How it is called, where it does not keep the contract itself.
         mapped: Option<Arc<Mapped>>,
+        /// What clients were told of resources without a Watch or versions.
+        made: MadeWatch,
     },
 }
 
@@ -46,22 +51,29 @@ pub enum Backend {
 const FOR_THE_ANSWER: Duration = Duration::from_secs(1);
 
 impl Backend {
-    /// A caller for one request.
-    pub(super) fn connect(&self, user: &User, metadata: HeaderMap, deadline: Option<Instant>) -> Connector {
+    /// A caller for one request for `resource`.
+    pub(super) fn connect(
+        &self,
+        user: &User,
+        metadata: HeaderMap,
+        deadline: Option<Instant>,
+        resource: &Arc<Resource>,
+    ) -> Connector {
         match self {
             Self::Store(store) => Connector::Store(store.clone()),
             Self::Review(review) => Connector::Review(ReviewCaller::new(Arc::clone(&user.user), *review)),
-            Self::Remote { backend, mapped, .. } => {
+            Self::Remote { backend, mapped, made, .. } => {
                 user.journey.set_backend(backend.endpoint());
                 let caller = backend.caller(metadata, deadline);
                 let remote = Remote { caller, journey: Arc::clone(&user.journey) };
-                match mapped {
-                    None => Connector::Remote(remote),
-                    Some(mapped) => {
-                        let world = World::new(Arc::clone(&user.audit_id), self.clone());
-                        let mapped = Arc::clone(mapped);
-                        Connector::Mapped(MappedCaller::new(remote, mapped, world, deadline.map(wall_clock)))
-                    }
+                let world = || World::new(Arc::clone(&user.audit_id), self);
+                let called = Called::new(remote, mapped.as_ref(), world, deadline);
+                if resource.is_remembered() {
+                    let world = World::new("poll".into(), self);
+                    let polls = Polls { backend: backend.clone(), mapped: mapped.clone(), world };
+                    Connector::Watched(made.caller(resource, called, polls))
+                } else {
+                    Connector::Remote(called)
                 }
             }
         }
@@ -108,21 +120,20 @@ pub enum Connector {
     /// See [`Backend::Review`].
     Review(ReviewCaller),
     /// See [`Backend::Remote`].
-    Remote(Remote),
-    /// See [`Backend::Remote`]: one that does not keep the contract itself.
-    Mapped(MappedCaller<Remote, World>),
+    Remote(Called<Remote>),
+    /// See [`Backend::Remote`]: of a resource without a Watch or versions.
+    Watched(Watched<Called<Remote>, Polls>),
 }
 
 impl Caller for Connector {
-    type Stream = Either<Answer, BoxStream<'static, Result<Bytes, CallError>>>;
+    type Stream = Either<Either<Answer, Boxed>, Boxed>;
 
     async fn unary(&self, call: Call) -> Result<Bytes, CallError> {
         match self {
             Self::Store(store) => store.unary(call).await,
             Self::Review(review) => review.unary(call).await,
             Self::Remote(remote) => remote.unary(call).await,
-            // Boxed: who calls a backend that keeps the contract does not carry what the others take.
-            Self::Mapped(mapped) => mapped.unary(call).boxed().await,
+            Self::Watched(watched) => watched.unary(call).boxed().await,
         }
     }
 
@@ -131,6 +142,53 @@ impl Caller for Connector {
             Self::Store(store) => store.stream(call).await.map(Either::Right),
             Self::Review(review) => review.stream(call).await.map(Either::Right),
             Self::Remote(remote) => remote.stream(call).await.map(Either::Left),
+            Self::Watched(watched) => watched.stream(call).boxed().await.map(Either::Right),
+        }
+    }
+}
+
+/// Messages of a stream, whoever makes it.
+type Boxed = BoxStream<'static, Result<Bytes, CallError>>;
+
+/// How a gRPC backend is called.
+#[derive(Debug, Clone)]
+pub enum Called<C: Caller> {
+    /// It keeps the contract.
+    Contract(C),
+    /// It does not keep the contract itself.
+    Mapped(MappedCaller<C, World>),
+}
+
+impl<C: Caller> Called<C> {
+    fn new(
+        caller: C,
+        mapped: Option<&Arc<Mapped>>,
+        world: impl FnOnce() -> World,
+        deadline: Option<Instant>,
+    ) -> Self {
+        match mapped {
+            None => Self::Contract(caller),
+            Some(mapped) => {
+                Self::Mapped(MappedCaller::new(caller, Arc::clone(mapped), world(), deadline.map(wall_clock)))
+            }
+        }
+    }
+}
+
+impl<C: Caller> Caller for Called<C> {
+    type Stream = Either<C::Stream, Boxed>;
+
+    async fn unary(&self, call: Call) -> Result<Bytes, CallError> {
+        match self {
+            Self::Contract(caller) => caller.unary(call).await,
+            // Boxed: who calls a backend that keeps the contract does not carry what the others take.
+            Self::Mapped(mapped) => mapped.unary(call).boxed().await,
+        }
+    }
+
+    async fn stream(&self, call: Call) -> Result<Self::Stream, CallError> {
+        match self {
+            Self::Contract(caller) => caller.stream(call).await.map(Either::Left),
             Self::Mapped(mapped) => mapped.stream(call).boxed().await,
         }
     }
@@ -152,5 +210,25 @@ impl Caller for Remote {
 
     async fn stream(&self, call: Call) -> Result<Answer, CallError> {
         self.journey.upstream(self.caller.stream(call)).await
+    }
+}
+
+/// Lists for watches that are made: as the aggregator itself, and never refused because clients keep the backend busy.
+#[derive(Debug, Clone)]
+pub struct Polls {
+    backend: upstream::Backend,
+    mapped: Option<Arc<Mapped>>,
+    world: World,
+}
+
+impl made_watch::Polls for Polls {
+    type Caller = Called<BackendCaller>;
+
+    fn caller(&self) -> Self::Caller {
+        let user = UserInfo { username: made_watch::POLLER.into(), ..UserInfo::default() };
+        let mut metadata = HeaderMap::new();
+        identity::write(&user, &mut metadata).expect("a name alone is not too large");
+        let caller = self.backend.caller(metadata, None).unlimited();
+        Called::new(caller, self.mapped.as_ref(), || self.world.clone(), None)
     }
 }

@@ -7,27 +7,40 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use kubridge_bridge::{env::Env, status::ApiError};
+use kubridge_bridge::{env::Env, model::Schema, status::ApiError};
 
 use super::backend::Backend;
+use crate::upstream::{self, SchemaHandle};
 
 /// The wall clock, tokio's timers, the operating system's randomness; the log, and the backend of one request.
 #[derive(Clone)]
 pub struct World {
     audit_id: Arc<str>,
-    backend: Backend,
+    /// Where the request goes, if that is a gRPC backend, and its schema. No more of it: what the backend's own tasks hold
+    /// of the world must not keep the backend.
+    remote: Option<(upstream::Backend, SchemaHandle<Schema>)>,
 }
 
 impl World {
     /// For one request to `backend`.
-    pub(super) fn new(audit_id: Arc<str>, backend: Backend) -> Self {
-        Self { audit_id, backend }
+    pub(super) fn new(audit_id: Arc<str>, backend: &Backend) -> Self {
+        let remote = match backend {
+            Backend::Remote { backend, schema, .. } => Some((backend.clone(), schema.clone())),
+            Backend::Store(_) | Backend::Review(_) => None,
+        };
+        Self { audit_id, remote }
+    }
+
+    fn suspect(&self) {
+        if let Some((_, schema)) = &self.remote {
+            schema.suspect();
+        }
     }
 }
 
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("World").field("audit_id", &self.audit_id).field("backend", &self.backend).finish()
+        f.debug_struct("World").field("audit_id", &self.audit_id).field("remote", &self.remote).finish()
     }
 }
 
@@ -47,7 +60,7 @@ impl Env for World {
     fn report(&self, error: &ApiError) {
         tracing::warn!(
             audit_id = &*self.audit_id,
-            backend = ?self.backend,
+            backend = self.remote.as_ref().map(|(backend, _)| tracing::field::debug(backend)),
             code = error.status.code,
             reason = error.status.reason,
             message = error.status.message,
@@ -55,11 +68,11 @@ impl Env for World {
             "a stream under way failed"
         );
         if error.schema_suspect {
-            self.backend.suspect();
+            self.suspect();
         }
     }
 
     fn schema_suspect(&self) {
-        self.backend.suspect();
+        self.suspect();
     }
 }

@@ -13,6 +13,7 @@ mod idle_watch;
 mod inflight;
 mod kubectl;
 mod last_known_good;
+mod made_watch;
 mod matrix;
 mod process;
 mod rest;

@@ -147,6 +147,7 @@ fn finish(tables: &Tables, draft: Draft, bound: bind::Methods, rules: Rules) -> 
         managed: draft.managed,
         versioned: true,
         keeps: Keeps::default(),
+        per_user: draft.per_user,
         columns: draft.columns,
         selectable_fields: draft.selectable_fields,
         deprecation_warning: draft.deprecation_warning,

@@ -40,6 +40,7 @@ fn resource() -> Resource {
         managed: true,
         versioned: true,
         keeps: crate::model::Keeps::default(),
+        per_user: false,
         columns: vec![],
         selectable_fields: vec![],
         deprecation_warning: None,

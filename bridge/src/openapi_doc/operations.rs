@@ -158,7 +158,7 @@ impl Writer<'_> {
     }
 
     fn list(&mut self, suffix: &'static str, scoped: bool) -> Operation<'static> {
-        let watch = self.resource.methods.watch.is_some();
+        let watch = self.resource.watch_method().is_some();
         let list = self.components.list_ref(self.resource);
         let query: &[&str] = if watch { &LIST_QUERY } else { &LIST_QUERY_NO_WATCH };
         let streams: &[&str] = if watch { &["application/json;stream=watch"] } else { &[] };

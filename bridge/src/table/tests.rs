@@ -69,6 +69,7 @@ fn resource(columns: &[(&str, &str, &str)]) -> Resource {
         managed: true,
         versioned: true,
         keeps: crate::model::Keeps::default(),
+        per_user: false,
         columns: columns
             .iter()
             .map(|(name, path, kind)| Column {

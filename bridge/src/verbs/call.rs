@@ -1,9 +1,12 @@
 //! Request messages, filled as the schema binds them.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use prost::Message;
 
 use crate::{
+    caller::{Call, Class},
     model::{Method, Source},
     proto::{CreateOptions, DeleteOptions, GetOptions, ListOptions, PatchOptions, UpdateOptions},
     transcode::WireError,
@@ -77,6 +80,12 @@ pub(super) fn request(method: &Method, values: &Values<'_>) -> Bytes {
         }
     }
     out.into()
+}
+
+/// A List of a namespace; empty: of all.
+pub fn list_call(method: &Method, namespace: &str, options: &ListOptions) -> Call {
+    let values = Values { namespace, list: Some(options), ..Values::default() };
+    Call { path: Arc::clone(&method.path), message: request(method, &values), class: Class::Read }
 }
 
 /// The request message of an action: the body, with what the URL and the options say in its fields.

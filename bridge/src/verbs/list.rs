@@ -29,13 +29,20 @@ use crate::{
 const PIECE: usize = 64 * 1024;
 
 /// The chunks of a List, whether the backend streams them or not.
-pub(super) enum Chunks<S> {
+#[derive(Debug)]
+pub enum Chunks<S> {
+    /// It streams.
     Stream(S),
+    /// One message; `None`: it was taken.
     One(Option<Bytes>),
 }
 
 impl<S: stream::Stream<Item = Result<Bytes, CallError>> + Unpin> Chunks<S> {
-    pub(super) async fn open<C: Caller<Stream = S>>(
+    /// Calls a List. `streaming`: its method streams.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn open<C: Caller<Stream = S>>(
         caller: &C,
         call: Call,
         streaming: bool,
@@ -47,7 +54,8 @@ impl<S: stream::Stream<Item = Result<Bytes, CallError>> + Unpin> Chunks<S> {
         })
     }
 
-    pub(super) async fn next(&mut self) -> Option<Result<Bytes, CallError>> {
+    /// The next chunk; `None`: that was all.
+    pub async fn next(&mut self) -> Option<Result<Bytes, CallError>> {
         match self {
             Self::Stream(stream) => stream.next().await,
             Self::One(chunk) => chunk.take().map(Ok),

@@ -81,7 +81,7 @@ enum Wake<S> {
 
 /// Watches: 200 and a stream of events, also where the version is too old.
 pub(super) async fn watch<C: Caller, E: Env>(exchange: Exchange<C, E>) -> Result<Reply, ApiError> {
-    let Some(method) = exchange.resource.methods.watch.clone() else {
+    let Some(method) = exchange.resource.watch_method() else {
         return Err(ApiError::method_not_allowed());
     };
     let mut options = options::ListOptions::parse(&exchange.request.query, true)?;
@@ -106,7 +106,7 @@ pub(super) async fn watch<C: Caller, E: Env>(exchange: Exchange<C, E>) -> Result
         deadline: Box::pin(exchange.env.sleep(Duration::from_secs(timeout))),
         bookmark: None,
         opened: exchange.env.now(),
-        options: passed_on(options, selects),
+        options: passed_on(options, selects, exchange.resource.makes_watch()),
         opening: None,
         stream: None,
         attempts: 0,
@@ -164,12 +164,17 @@ fn start(method: &Method, options: &ListOptions, version: u64) -> Result<Start, 
 }
 
 /// What every stream of this watch is asked for. Selectors on what changes stay here: a backend that filters by
-/// the new state alone would not tell that an object stopped matching. The time is ours as well.
-fn passed_on(options: ListOptions, selects: Selects) -> ListOptions {
+/// the new state alone would not tell that an object stopped matching. (Who makes the watch knows that.) The time is ours
+/// as well.
+fn passed_on(options: ListOptions, selects: Selects, made: bool) -> ListOptions {
     ListOptions {
         watch: true,
-        label_selector: String::new(),
-        field_selector: if selects == Selects::Identity { options.field_selector } else { String::new() },
+        label_selector: if made { options.label_selector } else { String::new() },
+        field_selector: if made || selects == Selects::Identity {
+            options.field_selector
+        } else {
+            String::new()
+        },
         allow_watch_bookmarks: true,
         timeout_seconds: None,
         limit: 0,

@@ -80,6 +80,7 @@ async fn main() -> anyhow::Result<()> {
         grace: Duration::from_secs(cli.grace),
         first_machine: true,
         tls,
+        descriptors: None,
     })
     .await?;
     #[allow(clippy::print_stdout, reason = "the one line that scripts read")]

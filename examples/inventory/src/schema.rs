@@ -12,14 +12,17 @@ use crate::{
 /// The service.
 #[derive(Debug)]
 pub(crate) struct Schema {
+    descriptors: Vec<u8>,
     etag: String,
 }
 
 impl Schema {
-    pub(crate) fn new() -> Self {
+    /// `descriptors`: what is told; by default all that is served.
+    pub(crate) fn new(descriptors: Option<Vec<u8>>) -> Self {
+        let descriptors = descriptors.unwrap_or_else(|| DESCRIPTORS.to_vec());
         let mut hasher = DefaultHasher::new();
-        DESCRIPTORS.hash(&mut hasher);
-        Self { etag: format!("{:016x}", hasher.finish()) }
+        descriptors.hash(&mut hasher);
+        Self { descriptors, etag: format!("{:016x}", hasher.finish()) }
     }
 }
 
@@ -27,7 +30,7 @@ impl Schema {
 impl schema_server::Schema for Schema {
     async fn get(&self, request: Request<GetSchemaRequest>) -> Result<Response<GetSchemaResponse>, Status> {
         let not_modified = request.get_ref().etag == self.etag;
-        let file_descriptor_set = if not_modified { Vec::new() } else { DESCRIPTORS.to_vec() };
+        let file_descriptor_set = if not_modified { Vec::new() } else { self.descriptors.clone() };
         Ok(Response::new(GetSchemaResponse { file_descriptor_set, etag: self.etag.clone(), not_modified }))
     }
 }

@@ -44,6 +44,8 @@ pub struct Options {
     pub first_machine: bool,
     /// Mutual TLS. Without it, who asks is hearsay.
     pub tls: Option<Tls>,
+    /// The descriptors that are told, where that is not all that is served.
+    pub descriptors: Option<Vec<u8>>,
 }
 
 impl Default for Options {
@@ -57,6 +59,7 @@ impl Default for Options {
             grace: Duration::from_secs(10),
             first_machine: true,
             tls: None,
+            descriptors: None,
         }
     }
 }
@@ -152,7 +155,7 @@ impl Server {
                 MachinesServer::new(Machines(backend.clone())).max_decoding_message_size(MAX_MESSAGE),
             )
             .add_service(RacksServer::new(Racks(backend)).max_decoding_message_size(MAX_MESSAGE))
-            .add_service(SchemaServer::new(Schema::new()))
+            .add_service(SchemaServer::new(Schema::new(options.descriptors)))
             .add_service(tonic_health::pb::health_server::HealthServer::new(health_service))
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?);

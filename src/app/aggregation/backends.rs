@@ -33,7 +33,8 @@ use crate::{
     availability::{self, Availability, Confirmation, Flaw, Verdict},
     config::ServiceRules,
     last_known_good::LastKnownGood,
-    metrics::BackendSample,
+    made_watch::MadeWatch,
+    metrics::{BackendSample, Metrics},
     registry::{Protocol, Target},
     upstream::{
         self, Asker, Documents, DocumentsPace, DocumentsWatcher, Endpoint, EndpointError, FetchedSchema,
@@ -94,6 +95,8 @@ pub(super) struct Settings {
     pub(super) options: Options,
     /// Where documents are kept.
     pub(super) kept: LastKnownGood,
+    /// What is counted.
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// All backends.
@@ -129,7 +132,7 @@ struct Running {
 
 /// Where it is learnt what a backend serves.
 enum Source {
-    Schema(SchemaHandle<Schema>),
+    Schema(SchemaHandle<Schema>, MadeWatch),
     Documents {
         wanted: watch::Sender<Arc<[GroupVersion]>>,
         /// What it is asked for to show that it lives.
@@ -156,7 +159,7 @@ pub(super) struct Known {
 
 /// What a backend is known to serve.
 pub(super) enum Learnt {
-    Schema { state: SchemaState<Schema>, handle: SchemaHandle<Schema> },
+    Schema { state: SchemaState<Schema>, handle: SchemaHandle<Schema>, made: MadeWatch },
     Documents(Arc<Documents>),
 }
 
@@ -264,7 +267,7 @@ impl Backends {
     pub(super) fn schema(&self, key: &Key) -> Option<Arc<Schema>> {
         match self.entries.get(key)? {
             Entry::Running(running) => match &running.source {
-                Source::Schema(schema) => schema.state().borrow().current.clone(),
+                Source::Schema(schema, _) => schema.state().borrow().current.clone(),
                 Source::Documents { .. } => None,
             },
             Entry::Unusable { .. } => None,
@@ -297,11 +300,11 @@ impl Running {
     fn known(&mut self, now: SystemTime) -> Known {
         let verdict = self.verdict.borrow().clone();
         let (learnt, fresh) = match &self.source {
-            Source::Schema(handle) => {
+            Source::Schema(handle, made) => {
                 let state = handle.state().borrow().clone();
                 let fresh = state.last_error.is_none()
                     && !matches!(state.source, None | Some(upstream::SchemaSource::Kept));
-                (Learnt::Schema { state, handle: handle.clone() }, fresh)
+                (Learnt::Schema { state, handle: handle.clone(), made: made.clone() }, fresh)
             }
             Source::Documents { documents, .. } => {
                 let documents = Arc::clone(&documents.borrow());
@@ -369,7 +372,9 @@ impl Settings {
             work.push(wake(schema.state(), cancel.clone()));
             let (availability, watch) = Availability::grpc(backend.clone(), settings);
             work.push(until(cancel.clone(), watch));
-            (Source::Schema(schema), availability)
+            let (made, pollers) = MadeWatch::new(Arc::clone(&self.metrics));
+            work.push(until(cancel.clone(), pollers));
+            (Source::Schema(schema, made), availability)
         };
         let verdict = availability.verdict();
         work.push(wake(verdict.clone(), cancel.clone()));

@@ -90,7 +90,7 @@ impl Look {
             })
         };
         match &known.learnt {
-            Learnt::Schema { state, handle } => {
+            Learnt::Schema { state, handle, made } => {
                 let api = state.current.as_ref().and_then(|schema| find(schema, claim));
                 let observation = remote(match (&state.current, &api) {
                     (Some(_), Some(_)) => Documents::Known {
@@ -110,6 +110,7 @@ impl Look {
                     backend: known.backend.clone(),
                     schema: handle.clone(),
                     mapped: state.current.as_ref().and_then(|schema| schema.mapped.clone()),
+                    made: made.clone(),
                 };
                 Self {
                     said: Said::BySchema(Arc::clone(&api)),

@@ -84,6 +84,11 @@ impl Hostile {
         bytes
     }
 
+    /// The inventory's descriptors without its Watch methods: they are called something that is no verb.
+    pub fn watchless() -> Vec<u8> {
+        Self::renamed(["WatchMachines", "WatchRacks"], ["Machinelessly", "Racklessly"])
+    }
+
     /// How often the schema was read.
     pub fn schema_reads(&self) -> usize {
         *self.reads.borrow()

@@ -19,7 +19,7 @@ use kubridge::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Ca, Client, Kubectl, NO_TOKEN, Relay};
+use super::{Ca, Client, Hostile, Kubectl, NO_TOKEN, Relay};
 
 /// How a stack differs from the usual one.
 #[derive(Default)]
@@ -30,6 +30,8 @@ pub struct Options {
     pub log_limit: Option<u64>,
     /// Users with tokens: Kubernetes' CSV.
     pub tokens: String,
+    /// The inventory tells nothing of its Watch methods.
+    pub watchless: bool,
     /// Another backend than the inventory.
     pub backend: Option<SocketAddr>,
     /// The inventory speaks mutual TLS: this CA signed its certificate, and it lets in Kubridge's clients only.
@@ -53,6 +55,7 @@ pub struct Stack {
     dir: TempDir,
     args: Vec<String>,
     inventory: Option<inventory::Running>,
+    descriptors: Option<Vec<u8>>,
     kubridge: Option<kubridge::cli::Running>,
 }
 
@@ -65,6 +68,7 @@ impl Stack {
         let dir = TempDir::new().unwrap();
         let data_dir = dir.path().join("data");
         let tls = options.tls.as_ref().map(|ca| ca.backend(&kubridge_ca(&data_dir)));
+        let descriptors = options.watchless.then(Hostile::watchless);
         let (inventory, target) = match options.backend {
             Some(addr) => (None, addr),
             None => {
@@ -74,6 +78,7 @@ impl Stack {
                     first_machine: options.seed,
                     log_limit: options.log_limit.unwrap_or(100_000),
                     tls,
+                    descriptors: descriptors.clone(),
                     ..inventory::Options::default()
                 })
                 .await
@@ -107,7 +112,7 @@ impl Stack {
         args.extend(options.args);
         let (kubridge, client, base, ca) = serve(&args, &data_dir).await;
         let kubridge = Some(kubridge);
-        let stack = Self { client, relay, base, ca, dir, args, inventory, kubridge };
+        let stack = Self { client, relay, base, ca, dir, args, inventory, descriptors, kubridge };
         if !options.backend_down {
             let serves = options.serves.unwrap_or("/apis/inventory.example.com/v1");
             stack.until(|stack| stack.serves(serves)).await;
@@ -143,6 +148,7 @@ impl Stack {
             listen,
             database: self.dir.path().join("inventory.db"),
             first_machine: false,
+            descriptors: self.descriptors.clone(),
             ..inventory::Options::default()
         };
         self.inventory = Some(inventory::Server::start(options).await.unwrap());
@@ -174,6 +180,11 @@ impl Stack {
             assert!(begin.elapsed() < Duration::from_secs(15), "it does not come");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// Where the inventory itself listens.
+    pub fn inventory_addr(&self) -> SocketAddr {
+        self.inventory.as_ref().expect("it runs").addr
     }
 
     /// Where the aggregator looks for the backend: the relay.
@@ -218,9 +229,7 @@ impl Stack {
 
     /// Opens a watch; fails unless it is answered with 200.
     pub async fn watch(&self, path: &str) -> Watch {
-        let response = self.client.request(Method::GET, path).send().await.unwrap();
-        assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
-        Watch { stream: response.bytes_stream().boxed(), buffer: BytesMut::new() }
+        Watch::open(&self.client, path).await
     }
 }
 
@@ -261,6 +270,13 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// Fails unless it is answered with 200.
+    pub async fn open(client: &Client, path: &str) -> Self {
+        let response = client.request(Method::GET, path).send().await.unwrap();
+        assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
+        Self { stream: response.bytes_stream().boxed(), buffer: BytesMut::new() }
+    }
+
     /// The next event; nothing when the watch has ended cleanly. Fails when it does not come.
     pub async fn next(&mut self) -> Option<Value> {
         tokio::time::timeout(Duration::from_secs(30), self.whenever()).await.expect("an event comes in time")
