@@ -190,11 +190,7 @@ impl Shared {
     fn take_notes(&self) {
         if let Some(note) = self.ledger().take_note() {
             let resource = self.resource.load();
-            tracing::warn!(
-                group = resource.group,
-                resource = resource.plural,
-                "{note}; Kubridge numbers itself"
-            );
+            tracing::warn!(group = resource.group, resource = resource.plural, "{note}");
         }
     }
 
@@ -261,7 +257,7 @@ impl Drop for Watcher {
 /// begins elsewhere.
 fn start(now: SystemTime) -> u64 {
     let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    (since.as_secs() << 24) | (u64::from(since.subsec_nanos()) << 24) / 1_000_000_000
+    (since.as_secs() << 24) + ((u64::from(since.subsec_nanos()) << 24) / 1_000_000_000)
 }
 
 fn status(code: Code, message: &str) -> CallError {

@@ -236,6 +236,7 @@ impl Ledger {
     /// The backend does not keep the contract: the ledger numbers from now on.
     fn renumber(&mut self, why: &'static str) {
         self.numbering = Numbering::Ledger { opaque: false };
+        // From here on the resource has versions of Kubridge's own: see docs/contract.md, Without versions.
         self.note = Some(why);
         self.begin_anew(self.start);
     }

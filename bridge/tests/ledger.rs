@@ -1,6 +1,7 @@
 //! The ledger against random histories: clients that list, watch, break off, resume, and list again on 410 know in the
 //! end what the backend has, and no event comes twice or out of order.
 #![allow(clippy::unwrap_used)]
+#![allow(unreachable_pub, reason = "the modules of a test")]
 
 #[path = "support/compile.rs"]
 mod compile;
