@@ -87,7 +87,12 @@ fn command(command: &Command, out: &mut String) {
         let variable = arg.get_env().map_or_else(String::new, |name| format!("`{}`", name.to_string_lossy()));
         let default = arg.get_default_values().first().filter(|_| takes_value(arg));
         let default = default.map_or_else(String::new, |value| format!("`{}`", value.to_string_lossy()));
-        let help = text(arg.get_help()).replace('|', "\\|").replace('\n', " ");
+        let mut help = text(arg.get_help()).replace('|', "\\|").replace('\n', " ");
+        let values: Vec<String> =
+            arg.get_possible_values().iter().map(|value| format!("`{}`", value.get_name())).collect();
+        if !values.is_empty() && takes_value(arg) {
+            let _ = write!(help, ": {}", values.join(", "));
+        }
         let _ = writeln!(out, "| {} | {variable} | {default} | {help} |", flag(arg));
     }
 }
@@ -106,7 +111,7 @@ fn flag(arg: &Arg) -> String {
         (None, Some(short)) => format!("-{short} {value}"),
         (None, None) => value,
     };
-    format!("`{}`", typed.trim_end().replace(" `", "`").replace('|', "\\|"))
+    format!("`{}`", typed.trim_end().replace('|', "\\|"))
 }
 
 /// Help as clap has it, in one paragraph a line.

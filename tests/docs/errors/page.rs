@@ -11,7 +11,7 @@ use kubridge_bridge::{
     status::FAMILIES,
 };
 
-use super::scan::{Call, Variant, scan};
+use super::scan::{Call, Found, Variant};
 
 const HEAD: &str = "\
 # Errors
@@ -30,14 +30,15 @@ Everything that Kubridge says when it refuses something, with the mend. This pag
 
 /// All of docs/errors.md.
 pub fn page() -> String {
+    let found = Found::below(&["src", "bridge/src"]);
     let mut out = HEAD.to_owned();
-    schema(&mut out);
+    schema(&found, &mut out);
     conditions(&mut out);
-    statuses(&mut out);
-    causes(&mut out);
-    settings(&mut out);
-    files(&mut out);
-    documents(&mut out);
+    statuses(&found, &mut out);
+    causes(&found, &mut out);
+    settings(&found, &mut out);
+    files(&found, &mut out);
+    documents(&found, &mut out);
     out
 }
 
@@ -76,7 +77,7 @@ fn form(text: &str) -> String {
         .replace('\u{2}', "}")
 }
 
-fn schema(out: &mut String) {
+fn schema(found: &Found, out: &mut String) {
     for (severity, heading, text) in [
         (
             Severity::Fault,
@@ -93,8 +94,7 @@ fn schema(out: &mut String) {
         });
         ordered(out, ["code", "said", "what to write instead", "when"], rows);
     }
-    let (calls, _) = scan(&["bridge/src"]);
-    let without_code = calls.iter().filter_map(|call| {
+    let without_code = found.calls_in(&["bridge/src"]).filter_map(|call| {
         let [.., message, mend] = call.args.as_slice() else { return None };
         let is_fault = matches!((call.callee.as_str(), call.args.len()), ("add", 3) | ("add_field", 4));
         (is_fault && !message.is_empty()).then(|| [each(message), mend.join(" / ")])
@@ -130,21 +130,28 @@ fn each(texts: &[String]) -> String {
     texts.iter().map(|text| said(text)).collect::<Vec<_>>().join("; ")
 }
 
-fn statuses(out: &mut String) {
+fn statuses(found: &Found, out: &mut String) {
     section(
         out,
         "Status",
         "The `metav1.Status` that clients get, where Kubridge itself makes it. What a backend answers becomes one by the \
          table in [contract.md](contract.md#errors), with the backend's text where that is for the client.",
     );
-    let (calls, _) = scan(&["src", "bridge/src"]);
+    let unserved = found.calls.iter().filter(|call| call.callee == "Unserved" && call.args.len() == 3);
+    let unserved: Vec<&String> = unserved.flat_map(|call| &call.args[1]).collect();
+    assert!(!unserved.is_empty());
     let mut messages: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    for call in &calls {
+    for call in &found.calls {
         let Some(constructor) = call.callee.strip_prefix("ApiError::") else { continue };
         let Some(family) = FAMILIES.iter().find(|family| family.constructor == constructor) else { continue };
         // The message comes last.
         let texts = call.args.last().into_iter().flatten().filter(|text| text.contains(' '));
-        messages.entry(family.constructor).or_default().extend(texts.cloned());
+        // Why it is not served stands in another place.
+        let texts = texts.flat_map(|text| match text.contains("{reason}") {
+            true => unserved.iter().map(|reason| text.replace("{reason}", reason)).collect(),
+            false => vec![text.clone()],
+        });
+        messages.entry(family.constructor).or_default().extend(texts);
     }
     let mut families: Vec<_> = FAMILIES.iter().map(|family| (family, (family.sample)())).collect();
     families.sort_by_key(|(_, sample)| sample.status.code);
@@ -171,21 +178,20 @@ fn statuses(out: &mut String) {
     ordered(out, ["Status", "message"], rows);
 }
 
-fn causes(out: &mut String) {
+fn causes(found: &Found, out: &mut String) {
     section(
         out,
         "Causes",
         "In `details.causes` of a 422, and in its message. Where `{field}` is not named, it is the path of the field at \
          fault.",
     );
-    let (mut calls, _) = scan(&["bridge/src"]);
-    calls.retain(|call| !call.file.starts_with("bridge/src/status"));
     let of = |texts: &[String], or: &str| match texts {
         [] => or.to_owned(),
-        texts => texts.join(", "),
+        texts => texts.join(" / "),
     };
     let field = |texts: &[String]| format!("`{}`", of(texts, "{field}"));
-    let status_causes = calls.iter().filter_map(|call| {
+    let calls = found.calls_in(&["bridge/src"]).filter(|call| !call.file.starts_with("bridge/src/status"));
+    let status_causes = calls.filter_map(|call| {
         let kind = call.callee.strip_prefix("StatusCause::")?;
         Some(match (kind, call.args.as_slice()) {
             ("new", [reason, place, message]) => [of(reason, ""), field(place), said(&of(message, "{text}"))],
@@ -210,8 +216,7 @@ fn causes(out: &mut String) {
             _ => return None,
         })
     });
-    let (of_services, _) = scan(&["src/registry/validation.rs"]);
-    let api_services = of_services.iter().filter_map(|call| {
+    let api_services = found.calls_in(&["src/registry/validation"]).filter_map(|call| {
         Some(match (call.callee.as_str(), call.args.as_slice()) {
             ("required", [place, text]) => {
                 cause("FieldValueRequired", field(place), "Required value: ", &of(text, "{text}"))
@@ -228,56 +233,57 @@ fn causes(out: &mut String) {
             _ => return None,
         })
     });
-    table(out, ["cause", "field", "message"], status_causes.chain(api_services));
+    // Where neither is known, the row says nothing.
+    let rows = status_causes
+        .chain(api_services)
+        .filter(|row| !(row[1] == "`{field}`" && row[2].ends_with("{text}`")));
+    table(out, ["cause", "field", "message"], rows);
 }
 
 fn cause(reason: &str, field: String, words: &str, text: &str) -> [String; 3] {
-    [reason.to_owned(), field, said(&format!("{words}{text}"))]
+    [reason.to_owned(), field, said(format!("{words}{text}").trim_end_matches(": "))]
 }
 
-fn settings(out: &mut String) {
+fn settings(found: &Found, out: &mut String) {
     section(
         out,
         "Settings",
         "What was typed cannot be used: all faults are told at once, exit 2. `kubridge COMMAND --help` says what each setting \
          takes; a setting that is not known, or lacks its value, is told with the usage.",
     );
-    let (calls, _) = scan(&["src/cli", "src/cli.rs"]);
-    let faults = calls.iter().filter(|call| call.callee == "fault").filter_map(|call| {
+    let faults = found.calls_in(&["src/cli"]).filter(|call| call.callee == "fault");
+    let faults = faults.filter_map(|call| {
         let [setting, problem, mend] = call.args.as_slice() else { return None };
         let setting = if setting.is_empty() { "each that takes one".to_owned() } else { each(setting) };
         Some([setting, each(problem), mend.join(" / ")])
     });
-    let (of_forms, _) = scan(&["src/config", "src/cli"]);
-    let refused = of_forms.iter().filter(|call| call.callee == "refused").filter_map(|call| {
+    let refused = found.calls_in(&["src/config", "src/cli"]).filter(|call| call.callee == "refused");
+    let refused = refused.filter_map(|call| {
         let [_, problem, mend] = call.args.as_slice() else { return None };
         let problem = problem.iter().map(|text| format!("{{text}} {text}")).collect::<Vec<_>>();
-        Some(["where it is written".to_owned(), each(&problem), mend.join(" / ")])
+        Some(["each of this form".to_owned(), each(&problem), mend.join(" / ")])
     });
     table(out, ["setting", "said", "what to do"], faults.chain(refused).filter(|row| !row[1].is_empty()));
 }
 
-fn files(out: &mut String) {
+fn files(found: &Found, out: &mut String) {
     section(
         out,
         "Files and backends",
         "What a command finds cannot be used: exit 1. After the start the same texts stand in conditions and in the log.",
     );
-    let (calls, variants) = scan(&[
+    let places = [
         "src/app",
-        "src/app.rs",
-        "src/authn",
-        "src/authn.rs",
-        "src/config",
-        "src/data_dir.rs",
+        "src/authn/tokens",
+        "src/config/kubeconfig",
+        "src/data_dir",
         "src/pki",
-        "src/pki.rs",
-        "src/registry",
-        "src/registry.rs",
-        "src/upstream/endpoint.rs",
-        "src/upstream/schema.rs",
-        "src/server/tls.rs",
-    ]);
+        "src/registry/store",
+        "src/registry/manifests",
+        "src/upstream/endpoint",
+        "src/upstream/schema",
+        "src/server/tls",
+    ];
     let of = |file: &str| {
         let room =
             file.trim_start_matches("src/").split('/').next().unwrap().trim_end_matches(".rs").to_owned();
@@ -287,17 +293,19 @@ fn files(out: &mut String) {
             "config" => "a kubeconfig".to_owned(),
             "data_dir" => "`--data-dir`".to_owned(),
             "pki" | "server" => "keys and certificates".to_owned(),
-            "registry" => "APIServices: the store, `--manifests`".to_owned(),
+            "registry" if file.contains("manifests") => "a file in `--manifests`".to_owned(),
+            "registry" => "the store in `--data-dir`".to_owned(),
             "upstream" => "a backend".to_owned(),
             room => room.to_owned(),
         }
     };
     let row = |file: &str, text: &str| [of(file), said(text)];
-    let made = calls.iter().filter(|call| is_refusal(call)).flat_map(|call| {
+    let made = found.calls_in(&places).filter(|call| is_refusal(call)).flat_map(|call| {
         let texts = call.args.last().into_iter().flatten().filter(|text| text.contains(' '));
         texts.map(|text| row(&call.file, text)).collect::<Vec<_>>()
     });
-    let declared = variants.iter().filter(|variant| !variant.text.is_empty() && variant.text != "{0}");
+    // A variant may only hand on what another error says.
+    let declared = found.variants_in(&places).filter(|variant| variant.text.contains(' '));
     let declared = declared.map(|Variant { file, text }| row(file, text));
     table(out, ["what", "said"], made.chain(declared));
 }
@@ -312,20 +320,22 @@ fn is_refusal(call: &Call) -> bool {
     }
 }
 
-fn documents(out: &mut String) {
+fn documents(found: &Found, out: &mut String) {
     section(
         out,
         "Documents of HTTPS backends",
         "A discovery or OpenAPI document with a fault never replaces a good one. The place is a JSON pointer into the \
          document.",
     );
-    let (calls, variants) = scan(&["bridge/src/openapi_doc", "bridge/src/discovery_doc"]);
-    let faults = calls.iter().filter_map(|call| match (call.callee.as_str(), call.args.as_slice()) {
-        ("fault", [message, mend]) | ("Fault::new", [_, message, mend]) if !message.is_empty() => {
-            Some([each(message), mend.join(" / ")])
-        }
-        _ => None,
-    });
-    let declared = variants.iter().map(|variant| [said(&variant.text), "correct the document".to_owned()]);
+    let places = ["bridge/src/openapi_doc", "bridge/src/discovery_doc"];
+    let faults =
+        found.calls_in(&places).filter_map(|call| match (call.callee.as_str(), call.args.as_slice()) {
+            ("fault", [message, mend]) | ("Fault::new", [_, message, mend]) if !message.is_empty() => {
+                Some([each(message), mend.join(" / ")])
+            }
+            _ => None,
+        });
+    let declared =
+        found.variants_in(&places).map(|variant| [said(&variant.text), "correct the document".to_owned()]);
     table(out, ["said", "what to do"], faults.chain(declared));
 }

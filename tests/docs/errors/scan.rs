@@ -6,21 +6,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use proc_macro2::TokenStream;
-use quote::ToTokens as _;
+use proc_macro2::{TokenStream, TokenTree};
+use quote::ToTokens;
 use syn::{
-    Attribute, Block, Expr, ImplItemFn, Item, ItemFn, Lit, LitStr, Local, Pat, Token,
-    parse::{Parse, ParseStream, Parser as _},
+    Attribute, Block, Expr, ImplItemFn, Item, ItemFn, Local, Pat, Token,
+    parse::Parser as _,
     punctuated::Punctuated,
     visit::{self, Visit},
 };
 
-/// A call: what is called, and the texts that each argument may be. Parts that are filled in stand in braces.
+mod texts;
+
+/// A call, or a struct that is made: what is called, and the texts that each argument may be. Parts that are filled in stand in braces.
 #[derive(Debug, Clone)]
 pub struct Call {
     /// From the repository's root.
     pub file: String,
-    /// `ApiError::bad_request`, or a bare name of a function, method or macro.
+    /// `ApiError::bad_request`, or a bare name of a function, method, macro or struct.
     pub callee: String,
     pub args: Vec<Vec<String>>,
 }
@@ -32,24 +34,71 @@ pub struct Variant {
     pub text: String,
 }
 
-/// Everything that is called below `places`, and every variant with a text. Tests are left out.
-pub fn scan(places: &[&str]) -> (Vec<Call>, Vec<Variant>) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut files = Vec::new();
-    for place in places {
-        collect(&root.join(place), &mut files);
+/// Everything that is called, and every variant with a text.
+#[derive(Debug, Default)]
+pub struct Found {
+    pub calls: Vec<Call>,
+    pub variants: Vec<Variant>,
+}
+
+impl Found {
+    /// Of all code below `places`. Tests are left out.
+    pub fn below(places: &[&str]) -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut paths = Vec::new();
+        for place in places {
+            collect(&root.join(place), &mut paths);
+        }
+        paths.sort();
+        let files: Vec<(String, syn::File)> = paths
+            .iter()
+            .map(|path| {
+                let file = path.strip_prefix(root).unwrap().display().to_string();
+                let syntax = syn::parse_file(&fs::read_to_string(path).unwrap());
+                let syntax = syntax.unwrap_or_else(|error| panic!("{file}: {error}"));
+                (file, syntax)
+            })
+            .collect();
+        let mut functions = HashMap::new();
+        for (_, syntax) in &files {
+            functions.extend(syntax.items.iter().filter_map(function));
+        }
+        let mut found = Self::default();
+        for (file, syntax) in &files {
+            found.read(file, syntax, &functions);
+        }
+        found
     }
-    files.sort();
-    let mut found = (Vec::new(), Vec::new());
-    for path in files {
-        let text = fs::read_to_string(&path).unwrap();
-        let file = path.strip_prefix(root).unwrap().display().to_string();
-        let syntax = syn::parse_file(&text).unwrap_or_else(|error| panic!("{file}: {error}"));
+
+    fn read(&mut self, file: &str, syntax: &syn::File, functions: &HashMap<String, Block>) {
         let consts = syntax.items.iter().filter_map(constant).collect();
-        let mut scan = Scan { file, consts, locals: vec![HashMap::new()], found: &mut found };
-        scan.visit_file(&syntax);
+        let file = file.to_owned();
+        let mut scan = Scan { file, consts, functions, locals: vec![HashMap::new()], found: self };
+        scan.visit_file(syntax);
     }
-    found
+
+    /// What is called in these files, or below these directories.
+    pub fn calls_in<'a>(&'a self, places: &'a [&'a str]) -> impl Iterator<Item = &'a Call> {
+        self.calls.iter().filter(move |call| is_below(&call.file, places))
+    }
+
+    /// The variants in these files, or below these directories.
+    pub fn variants_in<'a>(&'a self, places: &'a [&'a str]) -> impl Iterator<Item = &'a Variant> {
+        self.variants.iter().filter(move |variant| is_below(&variant.file, places))
+    }
+}
+
+fn is_below(file: &str, places: &[&str]) -> bool {
+    places.iter().any(|place| {
+        file.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || rest == ".rs")
+    })
+}
+
+fn function(item: &Item) -> Option<(String, Block)> {
+    match item {
+        Item::Fn(function) => Some((function.sig.ident.to_string(), (*function.block).clone())),
+        _ => None,
+    }
 }
 
 fn collect(path: &Path, files: &mut Vec<PathBuf>) {
@@ -73,9 +122,24 @@ fn constant(item: &Item) -> Option<(String, Expr)> {
 struct Scan<'a> {
     file: String,
     consts: HashMap<String, Expr>,
-    /// What `let` says, by block; the innermost last.
-    locals: Vec<HashMap<String, Expr>>,
-    found: &'a mut (Vec<Call>, Vec<Variant>),
+    /// Those of all files, by name.
+    functions: &'a HashMap<String, Block>,
+    /// What `let` says, by block; the innermost last. `None`: a parameter, or a part of a pattern.
+    locals: Vec<HashMap<String, Option<Expr>>>,
+    found: &'a mut Found,
+}
+
+/// The names in a pattern.
+fn idents(pattern: TokenStream, names: &mut HashMap<String, Option<Expr>>) {
+    for token in pattern {
+        match token {
+            TokenTree::Ident(name) => {
+                names.insert(name.to_string(), None);
+            }
+            TokenTree::Group(group) => idents(group.stream(), names),
+            TokenTree::Punct(_) | TokenTree::Literal(_) => {}
+        }
+    }
 }
 
 fn is_test(attributes: &[Attribute]) -> bool {
@@ -94,13 +158,15 @@ impl<'ast> Visit<'ast> for Scan<'_> {
 
     fn visit_item_fn(&mut self, function: &'ast ItemFn) {
         if !is_test(&function.attrs) {
-            visit::visit_item_fn(self, function);
+            let params = function.sig.inputs.iter().map(ToTokens::to_token_stream);
+            self.within(params, |scan| visit::visit_item_fn(scan, function));
         }
     }
 
     fn visit_impl_item_fn(&mut self, function: &'ast ImplItemFn) {
         if !is_test(&function.attrs) {
-            visit::visit_impl_item_fn(self, function);
+            let params = function.sig.inputs.iter().map(ToTokens::to_token_stream);
+            self.within(params, |scan| visit::visit_impl_item_fn(scan, function));
         }
     }
 
@@ -108,9 +174,9 @@ impl<'ast> Visit<'ast> for Scan<'_> {
         for variant in &item.variants {
             for attribute in variant.attrs.iter().filter(|attribute| attribute.path().is_ident("error")) {
                 let Ok(list) = attribute.meta.require_list() else { continue };
-                if let Some(text) = self.format(list.tokens.clone()) {
+                if let Some(text) = self.format(list.tokens.clone(), 0) {
                     let file = self.file.clone();
-                    self.found.1.push(Variant { file, text });
+                    self.found.variants.push(Variant { file, text });
                 }
             }
         }
@@ -156,13 +222,29 @@ impl<'ast> Visit<'ast> for Scan<'_> {
         visit::visit_expr_method_call(self, call);
     }
 
+    fn visit_expr_closure(&mut self, closure: &'ast syn::ExprClosure) {
+        let params = closure.inputs.iter().map(ToTokens::to_token_stream);
+        self.within(params, |scan| visit::visit_expr_closure(scan, closure));
+    }
+
+    fn visit_arm(&mut self, arm: &'ast syn::Arm) {
+        let parts = std::iter::once(arm.pat.to_token_stream());
+        self.within(parts, |scan| visit::visit_arm(scan, arm));
+    }
+
+    fn visit_expr_struct(&mut self, made: &'ast syn::ExprStruct) {
+        let name = made.path.segments.last().unwrap().ident.to_string();
+        self.called(name, made.fields.iter().map(|field| &field.expr));
+        visit::visit_expr_struct(self, made);
+    }
+
     fn visit_macro(&mut self, call: &'ast syn::Macro) {
         let name = call.path.segments.last().unwrap().ident.to_string();
         if ["bail", "anyhow"].contains(&name.as_str())
-            && let Some(text) = self.format(call.tokens.clone())
+            && let Some(text) = self.format(call.tokens.clone(), 0)
         {
             let file = self.file.clone();
-            self.found.0.push(Call { file, callee: name, args: vec![vec![text]] });
+            self.found.calls.push(Call { file, callee: name, args: vec![vec![text]] });
         }
         // Errors may be made inside of other macros' arguments.
         if let Ok(args) = Punctuated::<Expr, Token![,]>::parse_terminated.parse2(call.tokens.clone()) {
@@ -170,6 +252,7 @@ impl<'ast> Visit<'ast> for Scan<'_> {
                 let mut inner = Scan {
                     file: self.file.clone(),
                     consts: self.consts.clone(),
+                    functions: self.functions,
                     locals: self.locals.clone(),
                     found: self.found,
                 };
@@ -181,7 +264,16 @@ impl<'ast> Visit<'ast> for Scan<'_> {
 
 impl Scan<'_> {
     fn know(&mut self, name: String, expr: Expr) {
-        self.locals.last_mut().unwrap().insert(name, expr);
+        self.locals.last_mut().unwrap().insert(name, Some(expr));
+    }
+
+    /// Where the names in `patterns` stand for nobody knows what.
+    fn within(&mut self, patterns: impl Iterator<Item = TokenStream>, look: impl FnOnce(&mut Self)) {
+        let mut names = HashMap::new();
+        patterns.for_each(|pattern| idents(pattern, &mut names));
+        self.locals.push(names);
+        look(self);
+        self.locals.pop();
     }
 
     /// `let (problem, mend) = (..)` says each, `let message = ..` the one.
@@ -200,115 +292,7 @@ impl Scan<'_> {
 
     fn called<'e>(&mut self, callee: String, args: impl Iterator<Item = &'e Expr>) {
         let args = args.map(|arg| self.texts(arg, 0)).collect();
-        self.found.0.push(Call { file: self.file.clone(), callee, args });
-    }
-
-    /// The texts that an expression may be.
-    fn texts(&self, expr: &Expr, depth: usize) -> Vec<String> {
-        if depth > 12 {
-            return Vec::new();
-        }
-        let deeper = |expr: &Expr| self.texts(expr, depth + 1);
-        match expr {
-            Expr::Lit(literal) => match &literal.lit {
-                Lit::Str(text) => vec![text.value()],
-                _ => Vec::new(),
-            },
-            Expr::Macro(call) if call.mac.path.is_ident("format") || call.mac.path.is_ident("concat") => {
-                self.format(call.mac.tokens.clone()).into_iter().collect()
-            }
-            Expr::Path(path) => path.path.get_ident().map_or_else(Vec::new, |name| {
-                let name = name.to_string();
-                let local = self.locals.iter().rev().find_map(|locals| locals.get(&name));
-                local.or_else(|| self.consts.get(&name)).map_or_else(Vec::new, deeper)
-            }),
-            Expr::Reference(inner) => deeper(&inner.expr),
-            Expr::Paren(inner) => deeper(&inner.expr),
-            Expr::Try(inner) => deeper(&inner.expr),
-            Expr::MethodCall(call) => match call.method.to_string().as_str() {
-                "to_owned" | "into" | "to_string" | "clone" | "as_str" => deeper(&call.receiver),
-                "unwrap_or" | "map_or" | "map_or_else" | "unwrap_or_else" => {
-                    call.args.iter().flat_map(deeper).collect()
-                }
-                _ => Vec::new(),
-            },
-            Expr::Call(call) => call.args.iter().flat_map(deeper).collect(),
-            Expr::Closure(closure) => deeper(&closure.body),
-            Expr::Block(block) => self.last(&block.block, depth),
-            Expr::If(choice) => {
-                let other = choice.else_branch.as_ref().map(|(_, other)| deeper(other));
-                self.last(&choice.then_branch, depth).into_iter().chain(other.unwrap_or_default()).collect()
-            }
-            Expr::Match(choice) => choice.arms.iter().flat_map(|arm| deeper(&arm.body)).collect(),
-            _ => Vec::new(),
-        }
-    }
-
-    fn last(&self, block: &Block, depth: usize) -> Vec<String> {
-        match block.stmts.last() {
-            Some(syn::Stmt::Expr(expr, None)) => self.texts(expr, depth + 1),
-            _ => Vec::new(),
-        }
-    }
-
-    /// What `format!` makes: each part under the name of what fills it.
-    fn format(&self, tokens: TokenStream) -> Option<String> {
-        let Format { template, args } = syn::parse2(tokens).ok()?;
-        let mut args = args.iter().filter(|arg| !matches!(arg, Expr::Assign(_)));
-        let mut out = String::new();
-        let mut chars = template.value().chars().collect::<Vec<_>>().into_iter().peekable();
-        while let Some(c) = chars.next() {
-            match (c, chars.peek()) {
-                ('{' | '}', Some(next)) if *next == c => {
-                    out.push(c);
-                    chars.next();
-                }
-                ('{', _) => {
-                    let inside: String = chars.by_ref().take_while(|c| *c != '}').collect();
-                    let name = inside.split(':').next().unwrap_or_default().trim_start_matches('.');
-                    let name = match name {
-                        "" | "0" | "1" => args.next().map_or_else(|| "...".to_owned(), name_of),
-                        name => name.to_owned(),
-                    };
-                    out.push_str(&format!("{{{name}}}"));
-                }
-                _ => out.push(c),
-            }
-        }
-        Some(out)
-    }
-}
-
-/// What a part is called: `draft.kind` is the kind, `path.display()` the path.
-fn name_of(expr: &Expr) -> String {
-    match expr {
-        Expr::Path(path) => path.path.segments.last().unwrap().ident.to_string(),
-        Expr::Field(field) => field.member.to_token_stream().to_string(),
-        Expr::MethodCall(call) => name_of(&call.receiver),
-        Expr::Reference(inner) => name_of(&inner.expr),
-        Expr::Paren(inner) => name_of(&inner.expr),
-        Expr::Try(inner) => name_of(&inner.expr),
-        Expr::Call(call) => call.args.first().map_or_else(|| "...".to_owned(), name_of),
-        Expr::Binary(both) => name_of(&both.left),
-        _ => "...".to_owned(),
-    }
-}
-
-struct Format {
-    template: LitStr,
-    args: Punctuated<Expr, Token![,]>,
-}
-
-impl Parse for Format {
-    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
-        let template = input.parse()?;
-        let mut args = Punctuated::new();
-        while input.parse::<Option<Token![,]>>()?.is_some() && !input.is_empty() {
-            // thiserror's `.field` is no expression.
-            input.parse::<Option<Token![.]>>()?;
-            args.push(input.parse()?);
-        }
-        Ok(Self { template, args })
+        self.found.calls.push(Call { file: self.file.clone(), callee, args });
     }
 }
 
@@ -322,21 +306,31 @@ fn texts_are_found_with_what_fills_them() {
             ApiError::bad_request(message);
             check.fault("--x", "it is missing", MEND);
             text.map_err(ApiError::timeout);
+            ApiError::expired(why(draft));
+            let what = "something";
+            let gone = |what: &str| ApiError::gone(format!("{what} is gone"));
+            Unserved { name: draft.name, reason: "away" }
+        }
+        fn why(draft: &Draft) -> String {
+            let old = format!("{} is old", draft.kind);
+            if draft.is_new() { return format!("{old} or new") }
+            old
         }
         #[cfg(test)]
-        mod tests { fn g() { ApiError::gone("no"); } }
+        mod tests { fn g() { ApiError::internal("no"); } }
     };
-    let consts = syntax.items.iter().filter_map(constant).collect();
-    let mut found = (Vec::new(), Vec::new());
-    let mut scan = Scan { file: "a.rs".into(), consts, locals: vec![HashMap::new()], found: &mut found };
-    scan.visit_file(&syntax);
-    let (calls, variants) = found;
+    let mut found = Found::default();
+    found.read("a.rs", &syntax, &syntax.items.iter().filter_map(function).collect());
+    let Found { calls, variants } = found;
     let args = |callee: &str| {
         calls.iter().find(|call| call.callee == callee).unwrap_or_else(|| panic!("{callee}")).args.clone()
     };
     assert_eq!(args("ApiError::bad_request"), [["{path} is {kind}", "busy"]]);
     assert_eq!(args("fault"), [vec!["--x"], vec!["it is missing"], vec![]]);
     assert!(args("ApiError::timeout").is_empty());
-    assert!(calls.iter().all(|call| call.callee != "ApiError::gone"), "of a test");
-    assert_eq!(variants[0].text, "{path} has {what}: {...}");
+    assert!(calls.iter().all(|call| call.callee != "ApiError::internal"), "of a test");
+    assert_eq!(args("ApiError::expired"), [["{kind} is old or new", "{kind} is old"]]);
+    assert_eq!(args("ApiError::gone"), [["{what} is gone"]]);
+    assert_eq!(args("Unserved"), [vec![], vec!["away"]]);
+    assert_eq!(variants[0].text, "{path} has {what}: {text}");
 }
