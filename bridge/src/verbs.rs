@@ -96,19 +96,20 @@ async fn dispatch<C: crate::caller::Caller, E: crate::env::Env>(
     let resource = Arc::clone(&exchange.resource);
     check_path(&exchange)?;
     let (info, status) = (&exchange.request.info, resource.status_subresource);
+    // What makes several calls, or lasts, is boxed: every request carries the largest of the rest.
     match (info.subresource.as_str(), info.verb.as_str()) {
         ("", "get") => get::get(exchange).await,
         ("", "list") => list::list(exchange).await,
-        ("", "watch") => watch::watch(exchange).await,
+        ("", "watch") => Box::pin(watch::watch(exchange)).await,
         ("", "create") => create::create(exchange).await,
-        ("", "update") => update::update(exchange, Part::Main).await,
-        ("", "patch") => patch::patch(exchange, Part::Main).await,
-        ("", "delete") => delete::delete(exchange).await,
-        ("", "deletecollection") => delete_collection::delete_collection(exchange).await,
+        ("", "update") => Box::pin(update::update(exchange, Part::Main)).await,
+        ("", "patch") => Box::pin(patch::patch(exchange, Part::Main)).await,
+        ("", "delete") => Box::pin(delete::delete(exchange)).await,
+        ("", "deletecollection") => Box::pin(delete_collection::delete_collection(exchange)).await,
         ("", _) => Err(ApiError::method_not_allowed()),
         ("status", "get") if status => get::get(exchange).await,
-        ("status", "update") if status => update::update(exchange, Part::Status).await,
-        ("status", "patch") if status => patch::patch(exchange, Part::Status).await,
+        ("status", "update") if status => Box::pin(update::update(exchange, Part::Status)).await,
+        ("status", "patch") if status => Box::pin(patch::patch(exchange, Part::Status)).await,
         ("status", _) if status => Err(ApiError::method_not_allowed()),
         (name, _) => match resource.actions.iter().position(|action| action.name == name) {
             Some(index) => action::action(exchange, index).await,

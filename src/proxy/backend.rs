@@ -130,8 +130,9 @@ impl Caller for Connector {
 
     async fn unary(&self, call: Call) -> Result<Bytes, CallError> {
         match self {
-            Self::Store(store) => store.unary(call).await,
-            Self::Review(review) => review.unary(call).await,
+            // Boxed: who calls a remote backend does not carry what the others take.
+            Self::Store(store) => store.unary(call).boxed().await,
+            Self::Review(review) => review.unary(call).boxed().await,
             Self::Remote(remote) => remote.unary(call).await,
             Self::Watched(watched) => watched.unary(call).boxed().await,
         }
@@ -139,8 +140,8 @@ impl Caller for Connector {
 
     async fn stream(&self, call: Call) -> Result<Self::Stream, CallError> {
         match self {
-            Self::Store(store) => store.stream(call).await.map(Either::Right),
-            Self::Review(review) => review.stream(call).await.map(Either::Right),
+            Self::Store(store) => store.stream(call).boxed().await.map(Either::Right),
+            Self::Review(review) => review.stream(call).boxed().await.map(Either::Right),
             Self::Remote(remote) => remote.stream(call).await.map(Either::Left),
             Self::Watched(watched) => watched.stream(call).boxed().await.map(Either::Right),
         }

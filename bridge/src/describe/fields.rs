@@ -56,18 +56,18 @@ impl<'a> Walk<'a> {
                 return;
             }
             let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-            self.field(property, path, required.contains(&name.as_str()));
+            self.field(property, &path, required.contains(&name.as_str()));
         }
     }
 
-    fn field(&mut self, property: &'a Value, path: String, is_required: bool) {
+    fn field(&mut self, property: &'a Value, path: &str, is_required: bool) {
         let (name, schema) = self.resolve(property);
         let description = [property, schema].map(|of| without_values(&text(of, "description")));
         let mut rules: Vec<String> = is_required.then(|| "required".to_owned()).into_iter().collect();
         rules.extend(self.rules(schema));
         let (element, r#type) = self.typed(name, schema);
         self.fields.push(FieldFacts {
-            path: path.clone(),
+            path: path.to_owned(),
             r#type,
             rules,
             description: description.into_iter().find(|text| !text.is_empty()).unwrap_or_default(),
@@ -79,7 +79,7 @@ impl<'a> Walk<'a> {
             return;
         }
         self.within.extend(name);
-        self.object(schema, &path);
+        self.object(schema, path);
         if name.is_some() {
             self.within.pop();
         }
