@@ -17,6 +17,8 @@ mod actions;
 mod deletes;
 #[path = "mapping/files.rs"]
 mod files;
+#[path = "mapping/hostile.rs"]
+mod hostile;
 #[path = "mapping/lists.rs"]
 mod lists;
 #[path = "mapping/operations.rs"]

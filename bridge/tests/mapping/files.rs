@@ -189,6 +189,7 @@ fn what_a_file_names_must_be_there() {
     methods:
       get: {method: example.library.v1.LibraryService.FetchBook}
       list: {request: {parent: {variable: shelf}, page_size: pageToken, shelf: id}}
+      update: {request: {book: nothing}}
 ",
     );
     let found = faults(&LIBRARY, &files);
@@ -197,6 +198,7 @@ fn what_a_file_names_must_be_there() {
         &["ListBooks.parent", "no pattern has the variable \"shelf\""],
         &["ListBooks.page_size", "it is no string"],
         &["ListBooks.shelf", "has no such field"],
+        &["Book.update", "nothing in the request", "is filled from the object"],
     ] {
         assert!(found.iter().any(|f| words.iter().all(|word| f.contains(word))), "{words:?}: {found:#?}");
     }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use http::{HeaderMap, HeaderValue, Method};
 use kubridge_bridge::{
+    caller::Caller,
     env::Env,
     mapping::{MappedCaller, MappingFile, read_schema},
     model::{Fault, Resource, Rules, Schema},
@@ -145,6 +146,18 @@ impl Client {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Answer {
+        self.send_by(&self.service, method, target, headers, body).await
+    }
+
+    /// The same with something else in the place of the service.
+    pub async fn send_by<C: Caller>(
+        &self,
+        service: &C,
+        method: Method,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let mut map = HeaderMap::new();
         for (name, value) in headers {
@@ -164,7 +177,7 @@ impl Client {
         let resource = self.resource(&request.info.resource.clone());
         let deadline = Some(self.world.now() + Duration::from_secs(30));
         let mapped = Arc::clone(self.schema.mapped.as_ref().unwrap());
-        let caller = MappedCaller::new(self.service.clone(), mapped, self.world.clone(), deadline);
+        let caller = MappedCaller::new(service.clone(), mapped, self.world.clone(), deadline);
         match verbs::serve(&resource, &caller, &self.world, request).await {
             Ok(reply) => {
                 let mut body = Vec::new();

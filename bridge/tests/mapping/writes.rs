@@ -273,3 +273,16 @@ async fn a_service_that_names_its_objects_takes_a_prefix() {
     assert!(name.starts_with("made"), "{name}");
     client.get(&format!("{editions}/{name}")).await.expect(200);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_missing_before_does_not_stand_in_the_way() {
+    let client = client();
+    client
+        .service
+        .put("Book", "name: 'publishers/acme/books/moby' title: 'Moby-Dick' shelf { row: 1 } chapters { }");
+    let patched = client.merge(MOBY, &json!({"spec": {"leather": "red"}})).await.expect(200);
+    assert_eq!(patched["spec"]["leather"], "red");
+    let answer = client.merge(MOBY, &json!({"spec": {"title": null}})).await;
+    answer.expect(422);
+    assert_eq!(answer.causes().len(), 1, "{:?}", answer.causes());
+}

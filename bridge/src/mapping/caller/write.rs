@@ -40,7 +40,7 @@ impl<C: Caller, E: Env> MappedCaller<C, E> {
         let ids = self.ids_of_new(plan, &object)?;
         let in_body = !chooses && !method.fills(&What::Id);
         let new = object::from_contract(plan, &object, in_body.then_some(&ids)).map_err(malformed(plan))?;
-        check_required(plan, &new, Verb::Create)?;
+        check_required(plan, None, &new)?;
         if asked.validate_only && !method.fills(&What::DryRun) {
             return self.unwritten(index, &ids, &object).await;
         }
@@ -93,7 +93,7 @@ impl<C: Caller, E: Env> MappedCaller<C, E> {
         let mut new = object::from_contract(plan, &object, Some(&ids)).map_err(malformed(plan))?;
         let fault = malformed(plan);
         check_immutable(plan, &stored, &new)?;
-        check_required(plan, &new, Verb::Update)?;
+        check_required(plan, Some(&stored), &new)?;
         let hidden = |number: u32| plan.input_only.contains(&number) && plan.immutable.contains(&number);
         let given = |number: u32| plan.is_given(number) && !hidden(number);
         let mask = plan.shapes.changes(&stored, &new, true, given).map_err(&fault)?;
@@ -147,7 +147,8 @@ impl<C: Caller, E: Env> MappedCaller<C, E> {
             Err(error) => return Err(self.conflict(index, &ids, &etag, error).await),
         };
         if method.answer == Answer::Operation {
-            self.finished(plan, answer).await?;
+            let told = |error| errors::translated(plan, method, error);
+            self.finished(plan, answer).await.map_err(told)?;
         }
         Ok(Bytes::new())
     }
@@ -193,7 +194,10 @@ impl<C: Caller, E: Env> MappedCaller<C, E> {
         let plan = self.plan(index);
         let object = match &method.answer {
             Answer::Object | Answer::Within(_) => Some(self.object_in(plan, method, answer)?),
-            Answer::Operation => self.finished(plan, answer).await?,
+            Answer::Operation => {
+                let told = |error| errors::translated(plan, method, error);
+                self.finished(plan, answer).await.map_err(told)?
+            }
             Answer::Nothing | Answer::List { .. } => None,
         };
         let object = match (object, ids) {
@@ -234,29 +238,36 @@ fn etag(plan: &Plan, message: &[u8]) -> Result<String, CallError> {
     Ok(String::from_utf8_lossy(&etag).into_owned())
 }
 
-/// 422 with each REQUIRED field that is not given.
-fn check_required(plan: &Plan, new: &[u8], verb: Verb) -> Result<(), CallError> {
-    let mut missing = plan.shapes.missing(new).map_err(malformed(plan))?;
-    for (number, name) in &plan.required {
-        if !wire::has_field(new, *number).map_err(malformed(plan))? && is_told(plan, *number) {
-            missing.push(name.clone());
-        }
-    }
-    missing.sort();
-    missing.dedup();
+/// 422 with each REQUIRED field that is not given. `stored`: what an update replaces; what was missing there already is
+/// for the service to say.
+fn check_required(plan: &Plan, stored: Option<&[u8]>, new: &[u8]) -> Result<(), CallError> {
+    let known = stored.map(|stored| missing(plan, stored)).transpose()?.unwrap_or_default();
     let given = |path: &String| {
         let first = path.split(['.', '[']).next().unwrap_or_default();
         let number = plan.message.get_field_by_name(first).map(|field| field.number());
         // What is taken and never shown a client cannot send back.
-        let asked_for = |number| verb == Verb::Create || !plan.input_only.contains(&number);
-        number.is_some_and(|number| plan.is_given(number) && asked_for(number))
+        let asked_for = |number| stored.is_none() || !plan.input_only.contains(&number);
+        number.is_some_and(|number| plan.is_given(number) && asked_for(number)) && !known.contains(path)
     };
-    let violations: Vec<_> = missing
+    let violations: Vec<_> = missing(plan, new)?
         .into_iter()
         .filter(given)
         .map(|path| (errors::of_object(plan, &path).unwrap_or(path), "", "REQUIRED"))
         .collect();
     if violations.is_empty() { Ok(()) } else { Err(invalid(violations)) }
+}
+
+/// The paths of REQUIRED fields that a message lacks, sorted.
+fn missing(plan: &Plan, message: &[u8]) -> Result<Vec<String>, CallError> {
+    let mut missing = plan.shapes.missing(message).map_err(malformed(plan))?;
+    for (number, name) in &plan.required {
+        if is_told(plan, *number) && !wire::has_field(message, *number).map_err(malformed(plan))? {
+            missing.push(name.clone());
+        }
+    }
+    missing.sort();
+    missing.dedup();
+    Ok(missing)
 }
 
 /// Whether the field's absence can be told from a zero.

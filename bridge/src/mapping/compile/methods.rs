@@ -368,6 +368,18 @@ pub(in crate::mapping) fn check(plan: &Plan, faults: &mut Faults) {
             "write `methods: {list: {method: ..., items: ...}}` in a mapping file, or a standard List (AIP-132)",
         );
     }
+    for verb in [Verb::Create, Verb::Update] {
+        let Some(method) = plan.methods.get(&verb) else { continue };
+        let carries = |fill: &Fill| matches!(fill.what, What::Object | What::Field(_));
+        if !method.fills.iter().any(carries) {
+            faults.add_field(
+                place(),
+                verb.as_str(),
+                format!("nothing in the request of {} is filled from the object", method.path),
+                "write `request: {FIELD: object}` (or `{field: ...}`) in a mapping file",
+            );
+        }
+    }
     let needs: BTreeMap<Verb, &[What]> = [
         (Verb::Get, &[What::ResourceName, What::Id][..]),
         (Verb::Delete, &[What::ResourceName, What::Id][..]),
