@@ -55,7 +55,7 @@ fn a_file_overrides_what_is_derived() {
     let [book] = schema.apis[0].resources.as_slice() else { panic!("{:?}", schema.apis[0]) };
     assert_eq!(
         (book.plural.as_str(), book.short_names[0].as_str(), book.verbs().join(" ").as_str()),
-        ("volumes", "vol", "create get list patch update")
+        ("volumes", "vol", "create get list patch update watch")
     );
     assert_eq!(book.columns.len(), 2);
     assert_eq!(book.actions.len(), 1);
@@ -342,6 +342,6 @@ fn the_files_of_the_documentation_are_good() {
     let fleet = schema(&compile("fleet.proto", FLEET), &file(blocks[1]));
     assert_eq!(
         fleet.apis[0].resources[0].verbs().join(" "),
-        "create delete deletecollection get list patch update"
+        "create delete deletecollection get list patch update watch"
     );
 }

@@ -14,14 +14,14 @@ fn resources_are_derived() {
         .iter()
         .map(|r| (r.kind.as_str(), r.plural.as_str(), r.singular.as_str(), r.namespaced, r.verbs().join(" ")))
         .collect();
-    let all = "create delete deletecollection get list patch update";
-    let unchanging = "create delete deletecollection get list";
+    let all = "create delete deletecollection get list patch update watch";
+    let unchanging = "create delete deletecollection get list watch";
     assert_eq!(
         found,
         [
             ("Publisher", "publishers", "publisher", false, unchanging.to_owned()),
             ("Book", "books", "book", true, all.to_owned()),
-            ("Settings", "settings", "settings", true, "get list patch update".to_owned()),
+            ("Settings", "settings", "settings", true, "get list patch update watch".to_owned()),
             ("Note", "notes", "note", true, all.to_owned()),
             ("Edition", "editions", "edition", true, unchanging.to_owned()),
         ]
