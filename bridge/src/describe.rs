@@ -118,7 +118,7 @@ pub struct ColumnFacts {
 pub struct FieldFacts {
     /// "spec.disks.name".
     pub path: String,
-    /// "string", "[]object", "map[string]integer".
+    /// `string`, `[]object`, `map[string]integer`.
     pub r#type: String,
     /// What is checked: "required", "one of On, Off", "map by name".
     pub rules: Vec<String>,
