@@ -20,7 +20,7 @@ use crate::{
 const MACHINES: &str = "/apis/inventory.example.com/v1/namespaces/default/machines";
 /// A container is taken away this often, and for as long.
 const EACH: Duration = Duration::from_secs(5);
-const AWAY: Duration = Duration::from_secs(3);
+const AWAY: Duration = Duration::from_secs(2);
 /// Discovery is asked for this often, and everything else by as many clients, each this long after its last answer.
 const DISCOVERY_PACE: Duration = Duration::from_millis(20);
 const CLIENTS: usize = 8;

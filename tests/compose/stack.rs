@@ -96,7 +96,7 @@ impl Stack {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a container engine: tests/compose/run, which ./test calls"]
+#[ignore = "needs a container engine: tests/compose/run, which ./test --compose calls"]
 async fn a_stack_from_nothing_to_nothing() {
     let commands = setting("KUBRIDGE_TEST_COMPOSE");
     let mut commands = commands.split(',');
