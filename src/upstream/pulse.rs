@@ -10,7 +10,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -155,11 +155,17 @@ impl Pulse {
 /// The socket that reports to a [`Pulse`].
 #[derive(Debug)]
 pub(super) struct Pulsed<T> {
-    pub(super) io: T,
-    pub(super) pulse: Arc<Pulse>,
+    io: T,
+    pulse: Arc<Pulse>,
+    /// Why it can no longer be written to.
+    closed: Option<io::ErrorKind>,
 }
 
 impl<T> Pulsed<T> {
+    pub(super) fn new(io: T, pulse: Arc<Pulse>) -> Self {
+        Self { io, pulse, closed: None }
+    }
+
     fn check(&self, cx: &mut Context<'_>) -> io::Result<()> {
         self.pulse.waker.register(cx.waker());
         match self.pulse.is_cut() {
@@ -170,6 +176,50 @@ impl<T> Pulsed<T> {
             true => Err(io::Error::new(io::ErrorKind::TimedOut, "the connection was silent and was cut")),
         }
     }
+
+    /// Keeps the reason where an error is the backend's alert.
+    fn note(&self, error: &io::Error) {
+        if let Some(alert) = alert(error) {
+            let _the_first_counts = self.pulse.alert.set(alert);
+        }
+    }
+}
+
+impl<T: AsyncRead + Unpin> Pulsed<T> {
+    /// A write, unless one has failed because the connection is closed. A backend that refuses us says why and closes;
+    /// who only sees that writing fails never reads it. So what is left is read before the write's error is passed on.
+    fn write<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut T>, &mut Context<'_>) -> Poll<io::Result<R>>,
+    ) -> Poll<io::Result<R>> {
+        self.check(cx)?;
+        if self.closed.is_none() {
+            match write(Pin::new(&mut self.io), cx) {
+                Poll::Ready(Err(error)) if is_closed(&error) => self.closed = Some(error.kind()),
+                polled => return polled,
+            }
+        }
+        // The socket is told of its end soon, so this ends.
+        let mut rest = [0; 1024];
+        loop {
+            let mut rest = ReadBuf::new(&mut rest);
+            match ready!(Pin::new(&mut self.io).poll_read(cx, &mut rest)) {
+                Ok(()) if !rest.filled().is_empty() => {}
+                Ok(()) => break,
+                Err(error) => {
+                    self.note(&error);
+                    break;
+                }
+            }
+        }
+        Poll::Ready(Err(self.closed.unwrap_or(io::ErrorKind::BrokenPipe).into()))
+    }
+}
+
+/// Whether the other side has closed the connection.
+fn is_closed(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 impl<T> Drop for Pulsed<T> {
@@ -194,10 +244,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for Pulsed<T> {
         if buf.filled().len() > before {
             self.pulse.heard.store(self.pulse.now(), Ordering::Relaxed);
         }
-        if let Poll::Ready(Err(error)) = &polled
-            && let Some(alert) = alert(error)
-        {
-            let _the_first_counts = self.pulse.alert.set(alert);
+        if let Poll::Ready(Err(error)) = &polled {
+            self.note(error);
         }
         polled
     }
@@ -211,10 +259,9 @@ pub(super) fn alert(error: &io::Error) -> Option<AlertDescription> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Pulsed<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Pulsed<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.check(cx)?;
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        self.write(cx, |io, cx| io.poll_write(cx, buf))
     }
 
     fn poll_write_vectored(
@@ -222,8 +269,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Pulsed<T> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.check(cx)?;
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+        self.write(cx, |io, cx| io.poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -231,12 +277,75 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Pulsed<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check(cx)?;
-        Pin::new(&mut self.io).poll_flush(cx)
+        self.write(cx, |io, cx| io.poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.check(cx)?;
         Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    /// Closed by the other side, whose last words arrive one by one.
+    struct Refused(Vec<Poll<io::Result<&'static [u8]>>>);
+
+    impl AsyncRead for Refused {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            let next = self.0.remove(0);
+            if next.is_pending() {
+                cx.waker().wake_by_ref();
+            }
+            next.map_ok(|bytes| buf.put_slice(bytes))
+        }
+    }
+
+    impl AsyncWrite for Refused {
+        fn poll_write(self: Pin<&mut Self>, _cx: &mut Context<'_>, _buf: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_write_that_fails_reads_why() {
+        let refusal = || {
+            let alert = rustls::Error::AlertReceived(AlertDescription::CertificateRequired);
+            let alert = Err(io::Error::new(io::ErrorKind::InvalidData, alert));
+            let words =
+                vec![Poll::Pending, Poll::Ready(Ok(&b"settings"[..])), Poll::Pending, Poll::Ready(alert)];
+            Pulsed::new(Refused(words), Pulse::new())
+        };
+        let mut socket = refusal();
+        let error = socket.write_all(b"hello").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(socket.pulse.alert(), Some(AlertDescription::CertificateRequired));
+
+        let mut socket = refusal();
+        let error = socket.flush().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(socket.pulse.alert(), Some(AlertDescription::CertificateRequired));
+
+        // Without a reason it stays what it is.
+        let mut socket = Pulsed::new(Refused(vec![Poll::Ready(Ok(b""))]), Pulse::new());
+        assert_eq!(socket.flush().await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(socket.pulse.alert(), None);
     }
 }

@@ -271,7 +271,7 @@ fn speaks_http2(stream: &TlsStream<TcpStream>) -> bool {
 
 async fn http1(peer: SocketAddr, io: Box<dyn Socket>) -> hyper::Result<Established> {
     let pulse = Pulse::new();
-    let io = TokioIo::new(Pulsed { io, pulse: Arc::clone(&pulse) });
+    let io = TokioIo::new(Pulsed::new(io, Arc::clone(&pulse)));
     let (sender, driver) =
         http1::Builder::new().max_buf_size(HTTP1_BUFFER).handshake::<_, RequestBody>(io).await?;
     let driver = Driver::Http1(Box::new(driver));
@@ -287,7 +287,7 @@ async fn handshake(
     https: bool,
     options: &Options,
 ) -> Result<Established, String> {
-    let io = TokioIo::new(Pulsed { io, pulse: Arc::clone(&pulse) });
+    let io = TokioIo::new(Pulsed::new(io, Arc::clone(&pulse)));
     // Servers of HTTPS may be pinged often; those of gRPC count pings.
     let (window, interval, patience) = match https {
         true => (FORWARD_WINDOW, options.silence, options.silence_grace),
