@@ -21,7 +21,7 @@ mod observe;
 mod protos;
 mod register;
 
-use aggregation::{Aggregation, Configured, Delegate, Published};
+use aggregation::{Aggregation, Configured, Delegate, Published, Source};
 
 pub use describe::{DescribeSource, describe};
 pub use lint::{LintPlace, LintReport, LintSource, LintTls, lint};
@@ -31,7 +31,8 @@ pub use register::{ApplyOptions, Registered, Registration, Service, register};
 use crate::{
     authn::Authenticator,
     authz::Authorizer,
-    config::{Config, San},
+    cluster::{Cluster, Services},
+    config::{self, Config, San},
     data_dir::{DataDir, read_text},
     discovery::Discovery,
     last_known_good::LastKnownGood,
@@ -40,7 +41,7 @@ use crate::{
     openapi::OpenApi,
     pki::{Names, Pki, Refreshed},
     proxy::Proxy,
-    registry::{Manifests, Registry},
+    registry::{Manifests, Registry, watch_cluster},
     server::{Admin, Parts, Router, Server},
     telemetry::{Traces, error_chain},
     upstream::{Options, check_ca},
@@ -78,6 +79,7 @@ impl App {
         let authorizer = Authorizer::new(config.authorization_mode);
         let socket = bind(config.listen).await?;
         let address = socket.local_addr().context("cannot read the address that is listened on")?;
+        let cluster = cluster(&config).await?;
         let pki = Arc::new(Pki::open(&data_dir, &config.tls, names(&config, address), SystemTime::now())?);
         let lifecycle = Lifecycle::new();
         let mut tasks = JoinSet::new();
@@ -96,12 +98,21 @@ impl App {
                 .map(|(url, file)| (url.to_string(), file.clone()))
                 .collect(),
             mappings: mappings::read(&config.mappings)?.into(),
-            options: Options { max_requests: config.max_backend_requests_inflight, ..Options::default() },
+            options: Options {
+                max_requests: config.max_backend_requests_inflight,
+                services: cluster.as_ref().map(|(cluster, settings)| {
+                    Services::new(cluster.client(), settings.zone.as_deref(), &settings.domain)
+                }),
+                ..Options::default()
+            },
         };
         let metrics = Metrics::new();
         let traces = observe::traces(&config)?;
-        let rooms =
-            wire(&config, &data_dir, authorizer, configured, (&lifecycle, &metrics), &mut tasks).await?;
+        let source = match &cluster {
+            None => embedded(&config, &data_dir, authorizer, &metrics, &mut tasks).await?,
+            Some((cluster, settings)) => served(cluster, settings, &lifecycle, &mut tasks),
+        };
+        let rooms = wire(source, configured, (&lifecycle, &metrics), &mut tasks).await?;
         let router = Router {
             lifecycle: lifecycle.clone(),
             discovery: rooms.discovery,
@@ -141,32 +152,68 @@ impl App {
     }
 }
 
-/// Puts registry, upstream, availability, discovery, openapi and proxy together. Their long-lived tasks go into
-/// `tasks` and end with them.
-async fn wire(
+/// The cluster that is served, if any.
+async fn cluster(config: &Config) -> anyhow::Result<Option<(Cluster, &config::Cluster)>> {
+    let Some(settings) = &config.cluster else { return Ok(None) };
+    let cluster = Cluster::connect(settings.kubeconfig.as_deref()).await?;
+    tracing::info!(api_server = cluster.server(), service = %settings.service, "serving a cluster");
+    Ok(Some((cluster, settings)))
+}
+
+/// Our own store of APIServices, and what is kept in step with it.
+async fn embedded(
     config: &Config,
     data_dir: &DataDir,
     authorizer: Authorizer,
-    configured: Configured,
-    (lifecycle, metrics): (&Lifecycle, &Arc<Metrics>),
+    metrics: &Arc<Metrics>,
     tasks: &mut JoinSet<()>,
-) -> anyhow::Result<Published> {
+) -> anyhow::Result<Source> {
     let registry = Registry::open(data_dir.path()).await?;
     tasks.spawn(observe::follow(registry.clone(), Arc::clone(metrics)));
-    let published = Published {
-        metrics: Arc::clone(metrics),
-        discovery: Arc::new(Discovery::new(Arc::clone(metrics))),
-        openapi: Arc::new(OpenApi::default()),
-        proxy: Arc::new(Proxy::new(lifecycle.drain())),
-    };
     if let Some(directory) = &config.manifests {
         let mut manifests = Manifests::new(registry.clone(), directory);
         // What the files say is there before the first request.
         manifests.poll().await?;
         tasks.spawn(manifests.run());
     }
-    let mut aggregation = Aggregation::new(registry.clone(), published.clone(), authorizer, configured)?;
-    tasks.spawn(async move { registry.run().await });
+    let running = registry.clone();
+    tasks.spawn(async move { running.run().await });
+    Ok(Source::Embedded(registry, authorizer))
+}
+
+/// The APIServices of a cluster. Ready is who knows them.
+fn served(
+    cluster: &Cluster,
+    settings: &config::Cluster,
+    lifecycle: &Lifecycle,
+    tasks: &mut JoinSet<()>,
+) -> Source {
+    let (snapshots, follow) = watch_cluster(cluster.client(), settings.service.clone());
+    tasks.spawn(follow);
+    let (latch, mut known) = (lifecycle.latch("apiservices"), snapshots.clone());
+    tasks.spawn(async move {
+        if known.wait_for(Option::is_some).await.is_ok() {
+            latch.set();
+        }
+    });
+    Source::Cluster(snapshots)
+}
+
+/// Puts upstream, availability, discovery, openapi and proxy together. Their long-lived tasks go into `tasks` and end
+/// with them.
+async fn wire(
+    source: Source,
+    configured: Configured,
+    (lifecycle, metrics): (&Lifecycle, &Arc<Metrics>),
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<Published> {
+    let published = Published {
+        metrics: Arc::clone(metrics),
+        discovery: Arc::new(Discovery::new(Arc::clone(metrics))),
+        openapi: Arc::new(OpenApi::default()),
+        proxy: Arc::new(Proxy::new(lifecycle.drain())),
+    };
+    let mut aggregation = Aggregation::new(source, published.clone(), configured)?;
     aggregation.begin().await;
     tasks.spawn(aggregation.run());
     Ok(published)

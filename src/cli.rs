@@ -9,6 +9,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 mod backend_tls;
 mod check;
+mod cluster;
 mod delegate;
 mod describe;
 mod healthcheck;

@@ -48,6 +48,8 @@ pub struct Config {
     pub request_timeout: Duration,
     /// Who gets what nobody claims.
     pub delegate: Option<Delegate>,
+    /// The cluster whose kube-apiserver sends its requests here; `None`: standalone.
+    pub cluster: Option<Cluster>,
     /// For how long a backend that is away is described by what it last said of itself. After that its discovery is
     /// Stale, which clients take for unknown.
     pub discovery_max_age: Duration,
@@ -64,6 +66,34 @@ pub struct Traces {
     pub settings: TraceSettings,
     /// What an `https` collector is verified against, PEM.
     pub ca_file: Option<PathBuf>,
+}
+
+/// The cluster whose kube-apiserver sends its requests here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    /// How its API server is reached; `None`: as the service account of the pod that this is.
+    pub kubeconfig: Option<PathBuf>,
+    /// This process, as APIServices name it.
+    pub service: ServiceName,
+    /// The zone that this process runs in.
+    pub zone: Option<String>,
+    /// What the names of Services end with after `svc`.
+    pub domain: String,
+}
+
+/// A Service of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceName {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl fmt::Display for ServiceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
 }
 
 /// A kube-apiserver that gets what nobody claims.

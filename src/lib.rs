@@ -13,7 +13,7 @@
 //! | 4 | [`availability`] | the state of each backend: a pure state machine and a thin loop |
 //! | 3 | [`upstream`] | connections to backends: the only gRPC client |
 //! | 2 | [`registry`], [`pki`], [`last_known_good`], [`made_watch`] | APIServices in the embedded store; publishes immutable snapshots \| keys and certificates \| what backends last said, on disk \| watches made of List |
-//! | 1 | [`config`], [`metrics`] | what is true; what is counted |
+//! | 1 | [`config`], [`metrics`], [`cluster`] | what is true; what is counted; what is watched of the cluster |
 //! | 0 | [`telemetry`], [`lifecycle`], [`data_dir`], [`body`] | what is observed of a request, the log, traces; stopping; safe files; body types |
 
 pub mod app;
@@ -22,6 +22,7 @@ pub mod authz;
 pub mod availability;
 pub mod body;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod data_dir;
 pub mod discovery;

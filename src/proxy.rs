@@ -92,9 +92,9 @@ impl Proxy {
         self.routes.load().forward(info).is_some()
     }
 
-    /// Whether there is a delegate of which discovery has nothing yet.
-    pub fn awaits_delegate(&self) -> bool {
-        self.routes.load().awaits_delegate()
+    /// Why discovery does not know yet what there is, if so.
+    pub fn awaits(&self) -> Option<ApiError> {
+        self.routes.load().awaits()
     }
 
     /// Passes on what is nobody's here.

@@ -13,6 +13,7 @@ use prost::Message as _;
 use tokio::sync::watch;
 
 mod builtin;
+mod cluster;
 mod columns;
 pub mod local_caller;
 pub mod manifests;
@@ -26,6 +27,7 @@ pub mod validation;
 #[cfg(test)]
 mod tests;
 
+pub use cluster::watch_cluster;
 pub use local_caller::LocalCaller;
 pub use manifests::Manifests;
 pub use owned::{AUTOMANAGED, Applied, MANIFEST, Owner, claims};

@@ -8,19 +8,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use anyhow::Context as _;
 use kubridge_bridge::{
-    discovery_doc::VersionDocument,
-    mapping::MappingFile,
-    model::{Api, Schema},
-    openapi_doc,
-    proto::Condition,
+    discovery_doc::VersionDocument, mapping::MappingFile, model::Api, openapi_doc, proto::Condition,
 };
 use rustls::client::ResolvesClientCert;
 use tokio::{sync::Notify, time::sleep};
 
 use crate::{
-    authz::Authorizer,
     availability::{self, Observation},
     config::ServiceRules,
     discovery::{Claimed, Discovery, Freshness},
@@ -28,19 +22,19 @@ use crate::{
     metrics::{self, Metrics},
     openapi::{Documented, OpenApi},
     proxy::{Backend, Proxy, Route, Routes},
-    registry::{
-        self, Applied, Claim, Owner, Rank, Registry, Target, proto::apiregistration::ApiServiceCondition,
-    },
+    registry::{self, Applied, Claim, Owner, Rank, Target, proto::apiregistration::ApiServiceCondition},
     upstream::{GroupVersion, Options},
 };
 
 mod backends;
 mod delegate;
 mod look;
+mod source;
 
 use backends::{Backends, Key};
 pub(super) use delegate::{Delegate, certificate};
 use look::{Look, Said};
+pub(super) use source::Source;
 
 /// What the loop publishes to.
 #[derive(Debug, Clone)]
@@ -80,11 +74,12 @@ pub(super) struct Configured {
 
 /// The loop, and what it knows.
 pub(super) struct Aggregation {
-    registry: Registry,
+    source: Source,
     published: Published,
-    /// Our own kinds.
-    own: Schema,
-    authorizer: Authorizer,
+    /// Our own kinds and who has their objects, where they are served here.
+    own: Vec<(Arc<Api>, Backend)>,
+    /// What was last said of each claim, where our own store does not keep it.
+    said: HashMap<String, Vec<Condition>>,
     /// What `--backend` named.
     configured: Vec<String>,
     /// What the certificates of the `grpcs://` ones are verified against, PEM.
@@ -101,15 +96,8 @@ pub(super) struct Aggregation {
 
 impl Aggregation {
     /// `configured`: URLs whose declared APIs are claimed.
-    pub(super) fn new(
-        registry: Registry,
-        published: Published,
-        authorizer: Authorizer,
-        configured: Configured,
-    ) -> anyhow::Result<Self> {
-        let own = registry::own_kinds()
-            .map_err(|faults| anyhow::anyhow!("{faults:?}"))
-            .context("the built-in APIs have faults")?;
+    pub(super) fn new(source: Source, published: Published, configured: Configured) -> anyhow::Result<Self> {
+        let own = source.own_kinds()?;
         let changed = Arc::new(Notify::new());
         let settings = backends::Settings {
             descriptor_sets: configured.descriptor_sets,
@@ -124,10 +112,10 @@ impl Aggregation {
         let backends = Backends::new(settings, Arc::clone(&changed));
         published.metrics.read_backends(backends.samples());
         Ok(Self {
-            registry,
+            source,
             published,
             own,
-            authorizer,
+            said: HashMap::new(),
             configured: configured.urls,
             configured_ca: configured.ca,
             applied: HashMap::new(),
@@ -141,7 +129,9 @@ impl Aggregation {
 
     /// Publishes what is known at the start: nothing that is claimed is 404 from the first request on.
     pub(super) async fn begin(&mut self) {
-        if let Err(error) = self.registry.retain_backends(&self.configured).await {
+        if let Some(registry) = self.source.registry()
+            && let Err(error) = registry.retain_backends(&self.configured).await
+        {
             tracing::error!(%error, "APIServices of an earlier command line could not be removed");
         }
         self.step().await;
@@ -149,7 +139,7 @@ impl Aggregation {
 
     /// Runs until it is dropped.
     pub(super) async fn run(mut self) {
-        let mut snapshots = self.registry.snapshots();
+        let mut changes = self.source.changes();
         let mut delegate = self.delegate.as_ref().map(Delegate::documents);
         loop {
             let delegate_changed = async {
@@ -167,7 +157,7 @@ impl Aggregation {
                 }
             };
             tokio::select! {
-                changed = snapshots.changed() => if changed.is_err() { return },
+                changed = changes.next() => if changed.is_err() { return },
                 () = self.changed.notified() => {}
                 Ok(()) = delegate_changed => {}
                 () = grown_old => {}
@@ -177,7 +167,11 @@ impl Aggregation {
 
     /// Looks at everything once; says when the next document becomes Stale by time alone.
     async fn step(&mut self) -> Option<SystemTime> {
-        let snapshot = Arc::clone(&self.registry.snapshots().borrow());
+        let Some(snapshot) = self.source.snapshot() else {
+            // Not 404: whatever is asked for may be claimed.
+            self.published.proxy.publish(Routes::awaiting_claims());
+            return None;
+        };
         self.backends.keep(self.wanted(&snapshot.claims)).await;
         self.claim(&snapshot.claims).await;
         self.publish(&snapshot.claims).await
@@ -199,6 +193,7 @@ impl Aggregation {
 
     /// Claims what the `--backend`s declare; again when somebody deleted it, as Kubernetes does with what it manages.
     async fn claim(&mut self, claims: &[Arc<Claim>]) {
+        let Some(registry) = self.source.registry() else { return };
         for url in &self.configured {
             let Some(schema) = self.backends.schema(&self.configured_key(url)) else {
                 continue;
@@ -210,7 +205,7 @@ impl Aggregation {
             if self.applied.get(url) == Some(&declared) && declared.iter().all(claimed) {
                 continue;
             }
-            match self.registry.apply(&Owner::Backend(url.clone()), registry::claims(url, &declared)).await {
+            match registry.apply(&Owner::Backend(url.clone()), registry::claims(url, &declared)).await {
                 Ok(outcome) => {
                     for (name, applied) in outcome {
                         log_applied(url, &name, &applied);
@@ -231,8 +226,8 @@ impl Aggregation {
         let mut described = HashMap::with_capacity(claims.len());
         let mut stale_at = None;
         // As in Kubernetes our own APIs are served even while their APIServices are deleted: those come back.
-        for api in &self.own.apis {
-            let route = Route::Served { api: Arc::clone(api), backend: self.own_backend(&api.group) };
+        for (api, backend) in &self.own {
+            let route = Route::Served { api: Arc::clone(api), backend: backend.clone() };
             routes.insert(&api.group, &api.version, route);
         }
         for claim in claims {
@@ -241,7 +236,7 @@ impl Aggregation {
             stale_at = [stale_at, until].into_iter().flatten().min();
             let said = availability::conditions(&look.observation);
             self.count(claim, &look);
-            if !are_written(&said, &claim.conditions) {
+            if self.is_news(claim, &said) {
                 conditions.push((claim, said));
             }
             let version = (claim.group.clone(), claim.version.clone());
@@ -286,10 +281,7 @@ impl Aggregation {
         }
         // Last: who waited for them finds everything there.
         for (claim, conditions) in conditions {
-            let conditions = conditions.into_iter().map(written).collect();
-            if let Err(error) = self.registry.set_conditions(&claim.name, &claim.uid, conditions).await {
-                tracing::error!(api_service = claim.name, %error, "conditions could not be written");
-            }
+            self.source.say(claim, conditions).await;
         }
         stale_at
     }
@@ -352,11 +344,14 @@ impl Aggregation {
     /// What serves a claim, if anything can, and what is to be said about it.
     fn look(&mut self, claim: &Claim, now: SystemTime) -> Look {
         let Some(key) = self.key(claim) else {
-            return match (&claim.target, look::find(&self.own, claim)) {
+            let own =
+                self.own.iter().find(|(api, _)| api.group == claim.group && api.version == claim.version);
+            return match (&claim.target, own) {
+                (Target::Unnamed, _) => Look::unserved(claim, Observation::NoBackend),
                 (Target::UnknownProtocol { protocol }, _) => {
                     Look::unserved(claim, Observation::UnknownProtocol { protocol: protocol.clone() })
                 }
-                (_, Some(api)) => Look::own(api, self.own_backend(&claim.group)),
+                (_, Some((api, backend))) => Look::own(Arc::clone(api), backend.clone()),
                 (_, None) => {
                     let version = (claim.group.clone(), claim.version.clone());
                     let known = self.delegate.as_ref().and_then(|delegate| delegate.version(&version));
@@ -379,7 +374,7 @@ impl Aggregation {
         let of =
             |ca: Vec<u8>| Key { target: claim.target.clone(), ca, insecure: claim.insecure_skip_tls_verify };
         match &claim.target {
-            Target::Local | Target::UnknownProtocol { .. } => None,
+            Target::Local | Target::Unnamed | Target::UnknownProtocol { .. } => None,
             // What a --backend declares is claimed with its URL alone: the CA is the command line's.
             Target::Grpc { url } if claim.ca_bundle.is_empty() && self.configured.contains(url) => {
                 Some(self.configured_key(url))
@@ -393,11 +388,16 @@ impl Aggregation {
         Key { target: Target::Grpc { url: url.to_owned() }, ca, insecure: false }
     }
 
-    fn own_backend(&self, group: &str) -> Backend {
-        match group {
-            "authentication.k8s.io" | "authorization.k8s.io" => Backend::Review(self.authorizer),
-            _ => Backend::Store(self.registry.caller()),
+    /// Whether this has not been said of the claim yet.
+    fn is_news(&mut self, claim: &Claim, said: &[Condition]) -> bool {
+        if self.source.registry().is_some() {
+            return !are_written(said, &claim.conditions);
         }
+        if self.said.get(&claim.name).is_some_and(|before| before == said) {
+            return false;
+        }
+        self.said.insert(claim.name.clone(), said.to_vec());
+        true
     }
 }
 
@@ -411,17 +411,6 @@ fn are_written(said: &[Condition], present: &[ApiServiceCondition]) -> bool {
                 && present.message == said.message
         })
     })
-}
-
-/// Without its time, which is the registry's.
-fn written(condition: Condition) -> ApiServiceCondition {
-    ApiServiceCondition {
-        r#type: condition.r#type,
-        status: condition.status,
-        reason: condition.reason,
-        message: condition.message,
-        last_transition_time: None,
-    }
 }
 
 fn log_applied(url: &str, name: &str, applied: &Applied) {

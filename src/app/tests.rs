@@ -25,6 +25,7 @@ fn config(data_dir: &Path) -> Config {
         request_timeout: Duration::from_secs(60),
         shutdown_grace: Duration::from_secs(30),
         delegate: None,
+        cluster: None,
         discovery_max_age: Duration::from_secs(60),
         shutdown_delay: Duration::from_secs(5),
     }

@@ -38,6 +38,12 @@ pub fn conditions(observation: &Observation) -> Vec<Condition> {
 fn available(observation: &Observation) -> Option<Condition> {
     let (reason, message) = match observation {
         Observation::Local => (Reason::Local, "Local APIServices are always available".to_owned()),
+        Observation::NoBackend => (
+            Reason::BackendNotNamed,
+            "its Service is Kubridge, and nothing says which backend serves it: annotate it with \
+             kubridge.io/backend: grpc://HOST:PORT"
+                .to_owned(),
+        ),
         Observation::UnknownProtocol { protocol } => (
             Reason::ProtocolNotSupported,
             format!(

@@ -10,6 +10,8 @@ use crate::upstream::EndpointError;
 pub enum Observation {
     /// The aggregator itself or its delegate serves it, or nobody does: Kubernetes calls it available all the same.
     Local,
+    /// In a cluster: it names this process, and no backend behind it.
+    NoBackend,
     /// It names a protocol that nobody here speaks.
     UnknownProtocol {
         /// What it names.

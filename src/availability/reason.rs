@@ -70,6 +70,9 @@ reasons! {
     /// The annotation `kubridge.io/protocol` says something else than grpc, grpcs or https.
     ProtocolNotSupported(AVAILABLE, "False")
         "write one of the three, or remove the annotation for https";
+    /// In a cluster: the APIService names Kubridge's Service, and no backend behind it.
+    BackendNotNamed(AVAILABLE, "False")
+        "annotate the APIService with `kubridge.io/backend: grpc://HOST:PORT`";
     /// The address in the APIService is no address, or has a CA beside `grpc://`.
     InvalidBackend(AVAILABLE, "False")
         "correct the annotation `kubridge.io/backend` or `spec.service`";

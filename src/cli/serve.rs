@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::{backend_tls::BackendTlsArgs, check::Check, delegate::DelegateArgs, observe::ObserveArgs};
+use super::{
+    backend_tls::BackendTlsArgs, check::Check, cluster::ClusterArgs, delegate::DelegateArgs,
+    observe::ObserveArgs,
+};
 use crate::{
     config::{
         AuthorizationMode, BackendUrl, Config, Faults, Log, OwnCertificate, San, ServiceRules, Tls,
@@ -93,6 +96,11 @@ pub struct ServeArgs {
     /// The kube-apiserver behind us.
     #[command(flatten)]
     pub delegate: DelegateArgs,
+
+    /// The cluster that is served.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+
     /// The certificate that HTTPS backends are shown (PEM, intermediates after it) [default: as gRPC backends].
     /// Read again when it changes.
     #[arg(
@@ -246,6 +254,7 @@ impl ServeArgs {
             );
         }
         let delegate = self.delegate.check(&mut check);
+        let cluster = self.cluster.check(&mut check, &self.standalone());
         let discovery_max_age = check.duration("--discovery-max-age", &self.discovery_max_age);
         let shutdown_grace = check.duration("--shutdown-grace", &self.shutdown_grace);
         let shutdown_delay = check.duration("--shutdown-delay", &self.shutdown_delay);
@@ -275,6 +284,7 @@ impl ServeArgs {
                     advertise_url,
                     request_timeout,
                     delegate,
+                    cluster,
                     discovery_max_age,
                     shutdown_grace,
                     shutdown_delay,
@@ -283,6 +293,32 @@ impl ServeArgs {
             )),
             _ => Err(Faults(check.0)),
         }
+    }
+}
+
+impl ServeArgs {
+    /// What has no meaning where a cluster is served, whether it is given, and what there is in its place.
+    fn standalone(&self) -> [(&'static str, bool, &'static str); 7] {
+        let apply = "kubectl apply an APIService with the annotation kubridge.io/backend";
+        let by_cluster = "drop it: the cluster knows who its users are and what they may do";
+        let has = |typed: &[String]| written(typed).next().is_some();
+        [
+            ("--backend", has(&self.backends), apply),
+            ("--manifests", self.manifests.is_some(), apply),
+            (
+                "--service-resolution",
+                has(&self.service_resolution),
+                "drop it: the cluster knows where Services are",
+            ),
+            ("--client-ca-file", self.client_ca_file.is_some(), by_cluster),
+            ("--token-auth-file", self.token_auth_file.is_some(), by_cluster),
+            ("--authorization-mode", self.authorization_mode != "SystemMasters", by_cluster),
+            (
+                "--delegate-kubeconfig",
+                self.delegate.delegate_kubeconfig.is_some(),
+                "drop it: requests come from the kube-apiserver, and what it serves itself it does not send here",
+            ),
+        ]
     }
 }
 

@@ -16,7 +16,16 @@ use crate::lifecycle::Drain;
 pub struct Routes {
     groups: HashMap<String, HashMap<String, Entry>>,
     delegate: Option<Forward>,
-    awaits_delegate: bool,
+    awaits: Option<Awaited>,
+}
+
+/// What must be known before anything can be said to be nobody's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Awaited {
+    /// What is claimed.
+    Claims,
+    /// What the delegate serves. It can be asked.
+    Delegate,
 }
 
 #[derive(Debug)]
@@ -62,15 +71,42 @@ impl Routes {
         self.groups.entry(group.to_owned()).or_default().insert(version.to_owned(), entry);
     }
 
+    /// None, because it is not known yet what is claimed.
+    pub fn awaiting_claims() -> Self {
+        Self { awaits: Some(Awaited::Claims), ..Self::default() }
+    }
+
     /// What nobody claims goes to a delegate. `is_known`: discovery has what it serves.
     pub fn set_delegate(&mut self, delegate: Forward, is_known: bool) {
         self.delegate = Some(delegate);
-        self.awaits_delegate = !is_known;
+        self.awaits = (!is_known).then_some(Awaited::Delegate);
     }
 
-    /// Whether only the delegate itself can say what it serves.
-    pub fn awaits_delegate(&self) -> bool {
-        self.awaits_delegate
+    /// Why discovery does not know yet what there is, if so.
+    pub fn awaits(&self) -> Option<ApiError> {
+        let message = match self.awaits? {
+            Awaited::Claims => {
+                "which APIServices there are is not known yet; see: whether the cluster's API server answers Kubridge, \
+                 and Kubridge's log"
+            }
+            Awaited::Delegate => {
+                "what the delegate serves is not known yet; see: whether the kube-apiserver of --delegate-kubeconfig \
+                 runs"
+            }
+        };
+        Some(ApiError::service_unavailable(message))
+    }
+
+    /// What the client is told of a path that no route is for.
+    fn unknown(&self) -> ApiError {
+        match self.awaits {
+            // It did not run: any client may repeat it.
+            Some(Awaited::Claims) => {
+                let error = self.awaits().unwrap_or_else(ApiError::generic_not_found_path);
+                error.with_retry_after(std::time::Duration::from_secs(1))
+            }
+            _ => ApiError::generic_not_found_path(),
+        }
     }
 
     /// Who gets what nobody claims.
@@ -131,7 +167,8 @@ impl Routes {
     /// What is served of a group and version by a schema.
     pub(super) fn api(&self, group: &str, version: &str) -> Result<Arc<Api>, ApiError> {
         match self.get(group, version) {
-            None | Some(Route::Forward(_) | Route::Delegate) => Err(ApiError::generic_not_found_path()),
+            None => Err(self.unknown()),
+            Some(Route::Forward(_) | Route::Delegate) => Err(ApiError::generic_not_found_path()),
             Some(Route::Unserved(why)) => Err(why.error()),
             Some(Route::Served { api, .. }) => Ok(Arc::clone(api)),
         }
@@ -145,7 +182,8 @@ impl Routes {
     pub fn resolve(&self, info: &RequestInfo) -> Result<(&Backend, &Arc<Resource>), ApiError> {
         match self.get(&info.api_group, &info.api_version) {
             // Whatever is below a forwarded group and version is forwarded: see [`Self::forward`].
-            None | Some(Route::Forward(_) | Route::Delegate) => Err(ApiError::generic_not_found_path()),
+            None => Err(self.unknown()),
+            Some(Route::Forward(_) | Route::Delegate) => Err(ApiError::generic_not_found_path()),
             Some(Route::Unserved(why)) => Err(why.error()),
             Some(Route::Served { api, backend }) => api
                 .resources

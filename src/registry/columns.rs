@@ -34,7 +34,9 @@ fn service_cell(object: &[u8]) -> String {
     }
     match target(&service) {
         Target::Grpc { url } => url,
-        Target::Local | Target::Service { .. } | Target::UnknownProtocol { .. } => "Local".into(),
+        Target::Local | Target::Unnamed | Target::Service { .. } | Target::UnknownProtocol { .. } => {
+            "Local".into()
+        }
     }
 }
 

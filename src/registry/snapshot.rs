@@ -8,7 +8,7 @@ use prost::Message as _;
 use super::{
     proto::apiregistration::{ApiService, ApiServiceCondition},
     store::Listing,
-    target::{Target, ca_bundle, target},
+    target::{Target, ca_bundle, insecure_skip_tls_verify, target},
 };
 
 /// The group of APIServices themselves: always first, as in Kubernetes.
@@ -117,10 +117,16 @@ fn claim(object: &[u8]) -> Option<Arc<Claim>> {
             return None;
         }
     };
+    Some(Arc::new(claimed(service)))
+}
+
+/// What an APIService claims.
+pub(super) fn claimed(service: ApiService) -> Claim {
     let (target, ca_bundle) = (target(&service), ca_bundle(&service));
+    let insecure_skip_tls_verify = insecure_skip_tls_verify(&service);
     let metadata = service.metadata.unwrap_or_default();
     let spec = service.spec.unwrap_or_default();
-    Some(Arc::new(Claim {
+    Claim {
         name: metadata.name,
         group: spec.group,
         version: spec.version,
@@ -128,11 +134,11 @@ fn claim(object: &[u8]) -> Option<Arc<Claim>> {
         group_priority: spec.group_priority_minimum,
         version_priority: spec.version_priority,
         ca_bundle,
-        insecure_skip_tls_verify: spec.insecure_skip_tls_verify,
+        insecure_skip_tls_verify,
         uid: metadata.uid,
         resource_version: metadata.resource_version.parse().unwrap_or_default(),
         conditions: service.status.map(|status| status.conditions).unwrap_or_default(),
-    }))
+    }
 }
 
 #[cfg(test)]

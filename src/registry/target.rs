@@ -35,6 +35,8 @@ pub enum Target {
         /// The Service's port.
         port: i32,
     },
+    /// In a cluster the Service is this process, and the annotation [`BACKEND`] is missing.
+    Unnamed,
     /// The annotation [`PROTOCOL`] says something else. Admission refuses it; what a cluster stores was not asked.
     UnknownProtocol {
         /// What it says.
@@ -94,7 +96,7 @@ impl Target {
     /// a Service. `None` for what is in this process or cannot be spoken to.
     pub fn url(&self) -> Option<String> {
         match self {
-            Self::Local | Self::UnknownProtocol { .. } => None,
+            Self::Local | Self::Unnamed | Self::UnknownProtocol { .. } => None,
             Self::Grpc { url } => Some(url.clone()),
             Self::Service { protocol, namespace, name, port } => {
                 Some(format!("{protocol}://{name}.{namespace}.svc:{port}"))
@@ -138,6 +140,17 @@ pub fn ca_bundle(service: &ApiService) -> Vec<u8> {
         (None, Some(spec)) => spec.ca_bundle.clone(),
         (None, None) => Vec::new(),
     }
+}
+
+/// Whether the backend's certificate is not verified.
+pub(super) fn insecure_skip_tls_verify(service: &ApiService) -> bool {
+    let annotated =
+        service.metadata.as_ref().is_some_and(|metadata| metadata.annotations.contains_key(BACKEND));
+    // With both, it is the kube-apiserver's trust in this process.
+    service
+        .spec
+        .as_ref()
+        .is_some_and(|spec| spec.insecure_skip_tls_verify && !(annotated && spec.service.is_some()))
 }
 
 /// Whether `url` names a gRPC backend; if not, what is wrong and what to write.

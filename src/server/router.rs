@@ -80,12 +80,10 @@ impl Router {
             "version" if path == "/version" => {
                 get(Ok(respond::json(StatusCode::OK, &Version::new(), Style { pretty: true })))
             }
-            "api" | "apis" if self.proxy.awaits_delegate() && !self.discovery.knows(path) => {
-                let message = "what the delegate serves is not known yet; see: whether the kube-apiserver of \
-                               --delegate-kubeconfig runs";
-                Err(ApiError::service_unavailable(message))
-            }
-            "api" | "apis" => self.discovery.serve(request.method(), path, query, request.headers()),
+            "api" | "apis" => match self.proxy.awaits().filter(|_| !self.discovery.knows(path)) {
+                Some(unknown) => Err(unknown),
+                None => self.discovery.serve(request.method(), path, query, request.headers()),
+            },
             "openapi" if *request.method() == Method::GET => {
                 self.openapi.serve(path, query, request.headers()).await
             }

@@ -1,4 +1,5 @@
-//! The addresses behind a backend's names: asked of DNS again and again, published as they change.
+//! The addresses behind a backend's names: asked of DNS again and again, or in a cluster watched there; published as
+//! they change.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -9,7 +10,10 @@ use tokio::{
 };
 
 use super::endpoint::{Endpoint, literal};
-use crate::config::Places;
+use crate::{
+    cluster::{Place as ClusterPlace, ServiceWatch, Services, Unplaced},
+    config::Places,
+};
 
 /// Asks DNS. Tests answer themselves.
 pub(super) type Lookup =
@@ -41,6 +45,8 @@ pub(super) struct Known {
 /// Looks the names of an endpoint up.
 pub(super) struct Addresses {
     candidates: Vec<Candidate>,
+    /// The cluster's Service that is meant.
+    service: Option<ServiceWatch>,
     lookup: Lookup,
     patience: Duration,
     known: watch::Sender<Known>,
@@ -64,11 +70,22 @@ struct Place {
 }
 
 impl Addresses {
-    /// `patience`: how long one name may take. `again` is notified by who wants a lookup soon.
-    pub(super) fn new(endpoint: &Endpoint, lookup: Lookup, patience: Duration, again: Arc<Notify>) -> Self {
+    /// `patience`: how long one name may take. `again` is notified by who wants a lookup soon. `services`: where the names
+    /// of Services are watched instead.
+    pub(super) fn new(
+        endpoint: &Endpoint,
+        services: Option<&Services>,
+        lookup: Lookup,
+        patience: Duration,
+        again: Arc<Notify>,
+    ) -> Self {
         let candidates = endpoint.candidates().iter().map(Candidate::new).collect();
+        let first = endpoint.candidates().first().and_then(|places| places.first());
+        let service = services
+            .zip(first)
+            .and_then(|(services, (host, port))| Some(services.watch(services.named(host, *port)?)));
         let known = watch::Sender::new(Known::default());
-        Self { candidates, lookup, patience, known, again, used: None, failures: 0 }
+        Self { candidates, service, lookup, patience, known, again, used: None, failures: 0 }
     }
 
     /// The addresses as they become known.
@@ -78,6 +95,49 @@ impl Addresses {
 
     /// Looks up until it is dropped; an address that needs no DNS needs no looking up either.
     pub(super) async fn run(mut self) {
+        match self.service.take() {
+            Some(service) => self.follow(service).await,
+            None => self.look_up().await,
+        }
+    }
+
+    /// What the cluster says of a Service.
+    async fn follow(&mut self, mut service: ServiceWatch) {
+        let again = Arc::clone(&self.again);
+        loop {
+            let is_external = !self.candidates.is_empty();
+            tokio::select! {
+                said = service.next() => match said {
+                    Ok(ClusterPlace::Endpoints(mut addresses)) => {
+                        addresses.truncate(MAX_ADDRESSES);
+                        self.candidates.clear();
+                        self.publish(Ok(addresses));
+                    }
+                    Ok(ClusterPlace::External(host, port)) => {
+                        self.candidates = vec![Candidate::new(&vec![(host, port)])];
+                    }
+                    Err(Unplaced::Nowhere(why)) => {
+                        self.candidates.clear();
+                        // Those that were good are not any more.
+                        self.publish(Ok(Vec::new()));
+                        self.publish(Err(why));
+                    }
+                    Err(Unplaced::Unknown(why)) => self.publish(Err(why)),
+                },
+                () = self.look_up(), if is_external => {}
+                // It is said again: whoever asks learns that it is still so.
+                () = again.notified(), if !is_external => {
+                    let error = self.known.borrow().error.clone();
+                    if let Some(error) = error {
+                        self.publish(Err(error.to_string()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// What DNS says.
+    async fn look_up(&mut self) {
         if let Some(addresses) = self.candidates.first().and_then(Candidate::literal) {
             self.publish(Ok(addresses));
             // The sender lives on with this future.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::cluster::Services;
+
 /// How connections to one backend behave. The defaults are meant for production.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -32,6 +34,8 @@ pub struct Options {
     pub fresh: Duration,
     /// HTTP/2 pings, while calls are open. Common servers answer more than one in five minutes with GOAWAY `too_many_pings`.
     pub ping_interval: Duration,
+    /// In a cluster: where the hosts that are names of Services are found.
+    pub services: Option<Services>,
 }
 
 impl Default for Options {
@@ -51,6 +55,7 @@ impl Default for Options {
             backoff_asked: Duration::from_millis(800),
             fresh: Duration::from_millis(250),
             ping_interval: Duration::from_secs(310),
+            services: None,
         }
     }
 }

@@ -297,6 +297,7 @@ impl Pool {
         }
         let looking = Addresses::new(
             &self.endpoint,
+            self.options.services.as_ref(),
             Arc::clone(&self.lookup),
             self.options.connect_timeout,
             Arc::clone(&self.look_again),
@@ -326,7 +327,7 @@ impl Pool {
             let message = format!("{}: {error}", self.endpoint);
             (known.at.unwrap_or_else(Instant::now), DialError { reason: FailureReason::Dns, message })
         });
-        if known.error.is_none() {
+        if known.error.is_none() || known.addresses.is_empty() {
             self.set_addresses(&mut inner, &known.addresses);
         }
         self.tell(&mut inner);

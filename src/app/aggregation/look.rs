@@ -79,7 +79,9 @@ impl Look {
         let remote = |documents| {
             let service = match &claim.target {
                 Target::Service { namespace, name, .. } => Some((namespace.clone(), name.clone())),
-                Target::Local | Target::Grpc { .. } | Target::UnknownProtocol { .. } => None,
+                Target::Local | Target::Unnamed | Target::Grpc { .. } | Target::UnknownProtocol { .. } => {
+                    None
+                }
             };
             Observation::Remote(Remote {
                 url: claim.target.url().unwrap_or_default(),
@@ -228,6 +230,7 @@ fn unserved(claim: &Claim, observation: &Observation) -> Unserved {
         Observation::Local | Observation::UnknownProtocol { .. } => {
             "is of a kind that this version does not serve"
         }
+        Observation::NoBackend => "is not named by the annotation kubridge.io/backend",
         Observation::Unusable { .. } => "has an address or a CA that cannot be used",
         Observation::Remote(Remote {
             verdict: Verdict::Unavailable { cause: Cause::Connect(FailureReason::Tls), .. },

@@ -47,6 +47,7 @@ fn a_local_one_is_available_in_kubernetes_words_and_says_nothing_else() {
 fn what_cannot_be_used_names_its_reason_and_mend() {
     let unusable = |flaw, why: &str| Observation::Unusable { url: GRPC.into(), flaw, why: why.into() };
     let cases = [
+        (Observation::NoBackend, "BackendNotNamed", "annotate it with kubridge.io/backend: grpc://HOST:PORT"),
         (
             Observation::UnknownProtocol { protocol: "ftp".into() },
             "ProtocolNotSupported",

@@ -87,7 +87,7 @@ fn follow(dns: &Dns, candidates: &[impl std::fmt::Display]) -> (watch::Receiver<
     let endpoint = Endpoint::service(Protocol::Grpc, "b", "a", 50051, &ServiceRules::new(rules)).unwrap();
     assert_eq!(endpoint.candidates().len(), candidates.len());
     let again = Arc::new(Notify::new());
-    let addresses = Addresses::new(&endpoint, dns.lookup(), PATIENCE, Arc::clone(&again));
+    let addresses = Addresses::new(&endpoint, None, dns.lookup(), PATIENCE, Arc::clone(&again));
     let known = addresses.watch();
     tokio::spawn(addresses.run());
     (known, again)

@@ -1,0 +1,115 @@
+//! The cluster that this process serves: the flags of it.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::check::Check;
+use crate::config::{Cluster, ServiceName};
+
+/// A cluster, as typed.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ClusterArgs {
+    /// Serve the cluster of this kubeconfig: its kube-apiserver forwards requests here, and is asked who may do what.
+    #[arg(long, env = "KUBRIDGE_KUBECONFIG", value_name = "FILE", help_heading = "Cluster")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Serve the cluster that this pod is in, as its service account.
+    #[arg(long, env = "KUBRIDGE_IN_CLUSTER", help_heading = "Cluster")]
+    pub in_cluster: bool,
+
+    /// The Service that APIServices name to have their requests sent here.
+    #[arg(
+        long = "service",
+        env = "KUBRIDGE_SERVICE",
+        value_name = "NAMESPACE/NAME",
+        default_value = "kubridge-system/kubridge",
+        help_heading = "Cluster"
+    )]
+    pub service: String,
+
+    /// The zone that this process runs in, for Services that prefer endpoints nearby.
+    #[arg(long, env = "KUBRIDGE_ZONE", value_name = "NAME", help_heading = "Cluster")]
+    pub zone: Option<String>,
+
+    /// What the DNS names of Services end with.
+    #[arg(
+        long,
+        env = "KUBRIDGE_CLUSTER_DOMAIN",
+        value_name = "DOMAIN",
+        default_value = "cluster.local",
+        help_heading = "Cluster"
+    )]
+    pub cluster_domain: String,
+}
+
+impl ClusterArgs {
+    /// What is true; faults go to `check`. `standalone`: the settings that mean something only without a cluster, each
+    /// with what there is in its place.
+    pub(super) fn check(
+        &self,
+        check: &mut Check,
+        standalone: &[(&'static str, bool, &str)],
+    ) -> Option<Cluster> {
+        if self.kubeconfig.is_none() && !self.in_cluster {
+            return None;
+        }
+        if self.kubeconfig.is_some() && self.in_cluster {
+            let mend = "give --kubeconfig outside of the cluster, --in-cluster in a pod";
+            check.fault("--in-cluster", "--kubeconfig names a cluster already", mend);
+        }
+        check.file("--kubeconfig", self.kubeconfig.as_ref());
+        for (setting, is_given, mend) in standalone {
+            if *is_given {
+                check.fault(setting, "it has no meaning where a cluster is served", *mend);
+            }
+        }
+        let service = self
+            .service
+            .split_once('/')
+            .filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty() && !name.contains('/'));
+        let Some((namespace, name)) = service else {
+            let problem = format!("{:?} is no Service", self.service);
+            check.fault("--service", problem, "write NAMESPACE/NAME, such as kubridge-system/kubridge");
+            return None;
+        };
+        Some(Cluster {
+            kubeconfig: self.kubeconfig.clone(),
+            service: ServiceName { namespace: namespace.to_owned(), name: name.to_owned() },
+            zone: self.zone.clone().filter(|zone| !zone.is_empty()),
+            domain: self.cluster_domain.trim_matches('.').to_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(
+        args: &ClusterArgs,
+        standalone: &[(&'static str, bool, &str)],
+    ) -> (Option<Cluster>, Vec<&'static str>) {
+        let mut check = Check::default();
+        let cluster = args.check(&mut check, standalone);
+        (cluster, check.0.into_iter().map(|fault| fault.setting).collect())
+    }
+
+    #[test]
+    fn a_cluster_is_reached_in_one_way_and_leaves_nothing_to_standalone_settings() {
+        let service = "kubridge-system/kubridge".to_owned();
+        let standalone = ClusterArgs { service: "nonsense".to_owned(), ..ClusterArgs::default() };
+        assert_eq!(check(&standalone, &[("--backend", true, "")]), (None, vec![]));
+        let pod = ClusterArgs { in_cluster: true, service: service.clone(), ..ClusterArgs::default() };
+        let (cluster, faults) =
+            check(&pod, &[("--backend", false, ""), ("--manifests", true, "kubectl apply")]);
+        assert_eq!(cluster.map(|cluster| cluster.service.name), Some("kubridge".to_owned()));
+        assert_eq!(faults, ["--manifests"]);
+        let both = ClusterArgs { kubeconfig: Some(file!().into()), ..pod.clone() };
+        assert_eq!(check(&both, &[]).1, ["--in-cluster"]);
+        for service in ["kubridge", "/kubridge", "a/b/c", ""] {
+            let args = ClusterArgs { service: service.to_owned(), ..pod.clone() };
+            assert_eq!(check(&args, &[]), (None, vec!["--service"]), "{service}");
+        }
+    }
+}

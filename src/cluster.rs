@@ -1,0 +1,130 @@
+//! The cluster that this process serves: how its API server is reached, and what is watched of it.
+//!
+//! Whatever is published here is the last that the API server said. While it is away that stays, and watching goes on
+//! as soon as it is back.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use kube::{
+    Client,
+    config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError},
+    runtime::utils::Backoff,
+};
+
+pub mod namespaces;
+pub mod services;
+
+pub use namespaces::{NamespaceState, Namespaces};
+pub use services::{Place, Service, ServiceWatch, Services, Unplaced};
+
+/// The cluster's API server, as a client sees it. Cheap to clone.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Client,
+    server: String,
+}
+
+/// Why the cluster's API server cannot be asked. Nothing was sent yet: whether it answers is found out later.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// The kubeconfig cannot be used.
+    #[error("the kubeconfig {0} cannot be used (--kubeconfig)", file.display())]
+    Kubeconfig {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: Box<KubeconfigError>,
+    },
+    /// This is no pod, or its service account is not mounted.
+    #[error("this is no pod with a service account (--in-cluster); outside a cluster give --kubeconfig")]
+    InCluster(#[source] InClusterError),
+    /// No client can be made of the settings.
+    #[error("no client of the cluster's API server can be made of these settings")]
+    Client(#[source] Box<kube::Error>),
+}
+
+impl Cluster {
+    /// The cluster of a kubeconfig, or, without one, that of the pod that this process is in. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// See [`ClusterError`].
+    pub async fn connect(kubeconfig: Option<&Path>) -> Result<Self, ClusterError> {
+        let config = match kubeconfig {
+            None => kube::Config::incluster().map_err(ClusterError::InCluster)?,
+            Some(file) => {
+                let failed =
+                    |source| ClusterError::Kubeconfig { file: file.to_owned(), source: Box::new(source) };
+                let kubeconfig = Kubeconfig::read_from(file).map_err(failed)?;
+                kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+                    .await
+                    .map_err(failed)?
+            }
+        };
+        let server = config.cluster_url.to_string();
+        let client = Client::try_from(config).map_err(|error| ClusterError::Client(Box::new(error)))?;
+        Ok(Self { client, server })
+    }
+
+    /// Asks the API server.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Where the API server is.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+/// The pauses of a watch whose API server is away: all replicas come back within seconds, and not at once.
+#[derive(Debug, Default)]
+pub struct Pauses(u32);
+
+impl Pauses {
+    const FIRST: Duration = Duration::from_millis(250);
+    const LONGEST: Duration = Duration::from_secs(5);
+}
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    /// Twice as long each time, up to the longest; of that, between a half and the whole.
+    fn next(&mut self) -> Option<Duration> {
+        let whole = Self::FIRST.saturating_mul(1 << self.0.min(16)).min(Self::LONGEST);
+        self.0 = self.0.saturating_add(1);
+        let random = f64::from(uuid::Uuid::new_v4().as_u128() as u32) / f64::from(u32::MAX);
+        Some(whole.mul_f64(0.5 + random / 2.0))
+    }
+}
+
+impl Backoff for Pauses {
+    fn reset(&mut self) {
+        self.0 = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_up_to_the_longest_and_begin_anew() {
+        let mut pauses = Pauses::default();
+        let grown: Vec<Duration> = pauses.by_ref().take(100).collect();
+        assert!(grown[0] <= Pauses::FIRST && grown[0] >= Pauses::FIRST / 2);
+        assert!(grown.iter().all(|pause| *pause <= Pauses::LONGEST));
+        assert!(grown[50] >= Pauses::LONGEST / 2);
+        pauses.reset();
+        assert!(pauses.next().is_some_and(|pause| pause <= Pauses::FIRST));
+    }
+}

@@ -1,0 +1,190 @@
+//! The APIServices of a cluster that name this process's Service. The kube-apiserver sends it their requests, and alone
+//! writes their status.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::{APIService, APIServiceSpec};
+use kube::{
+    Api, Client, ResourceExt as _,
+    runtime::{WatchStreamExt as _, watcher, watcher::Event},
+};
+use kubridge_bridge::proto::ObjectMeta;
+use tokio::sync::watch;
+
+use super::{
+    proto::apiregistration::{ApiService, ApiServiceSpec, ServiceReference},
+    snapshot::{Claim, Snapshot, claimed, sort_by_rank},
+    target::{BACKEND, BACKEND_CA, Target},
+};
+use crate::{cluster::Pauses, config::ServiceName};
+
+/// Watches the APIServices that name `service`, and publishes them as they change. The future must be run; nothing is
+/// published before the API server has told of all of them.
+pub fn watch_cluster(
+    client: Client,
+    service: ServiceName,
+) -> (watch::Receiver<Option<Arc<Snapshot>>>, impl Future<Output = ()> + Send + use<>) {
+    let (publish, snapshots) = watch::channel(None);
+    let run = async move {
+        let events = watcher(Api::<APIService>::all(client), watcher::Config::default());
+        let mut events = std::pin::pin!(events.backoff(Pauses::default()).inspect_err(|error| {
+            tracing::warn!(
+                %error,
+                "APIServices are not watched for now: is the API server there, and may this user list and watch \
+                 apiservices.apiregistration.k8s.io?"
+            );
+        }));
+        let mut claims = Claims { service, known: BTreeMap::new(), listed: BTreeMap::new() };
+        while let Some(event) = events.next().await {
+            let Ok(event) = event else { continue };
+            if claims.take(event) {
+                let snapshot = claims.snapshot();
+                publish.send_if_modified(|present: &mut Option<Arc<Snapshot>>| {
+                    let changed = present.as_ref().is_none_or(|present| present.claims != snapshot.claims);
+                    if changed {
+                        *present = Some(Arc::new(snapshot));
+                    }
+                    changed
+                });
+            }
+        }
+    };
+    (snapshots, run)
+}
+
+struct Claims {
+    service: ServiceName,
+    known: BTreeMap<String, Arc<Claim>>,
+    /// A list that is under way.
+    listed: BTreeMap<String, Arc<Claim>>,
+}
+
+impl Claims {
+    /// Whether there is something to publish.
+    fn take(&mut self, event: Event<APIService>) -> bool {
+        match event {
+            Event::Init => {
+                self.listed.clear();
+                return false;
+            }
+            Event::InitApply(object) => {
+                let name = object.name_any();
+                self.listed.extend(self.claim(object).map(|claim| (name, claim)));
+                return false;
+            }
+            Event::InitDone => self.known = std::mem::take(&mut self.listed),
+            Event::Apply(object) => {
+                let name = object.name_any();
+                match self.claim(object) {
+                    Some(claim) => self.known.insert(name, claim),
+                    // It names another Service now.
+                    None => self.known.remove(&name),
+                };
+            }
+            Event::Delete(object) => drop(self.known.remove(&object.name_any())),
+        }
+        true
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let mut claims: Vec<Arc<Claim>> = self.known.values().cloned().collect();
+        sort_by_rank(&mut claims, |claim| claim.rank());
+        Snapshot { version: 0, claims }
+    }
+
+    fn claim(&self, object: APIService) -> Option<Arc<Claim>> {
+        let service = object.spec.as_ref()?.service.as_ref()?;
+        let is_ours = service.namespace.as_deref() == Some(&self.service.namespace)
+            && service.name.as_deref() == Some(&self.service.name);
+        is_ours.then(|| {
+            let claim = claimed(ours(object));
+            // spec.service is this process: who else serves it, only the annotation says.
+            let target = match claim.target {
+                Target::Grpc { .. } => claim.target,
+                _ => Target::Unnamed,
+            };
+            Arc::new(Claim { target, ..claim })
+        })
+    }
+}
+
+/// As our own store has it: as much of it as says what is claimed, and by whom.
+fn ours(object: APIService) -> ApiService {
+    let (metadata, spec) = (object.metadata, object.spec.unwrap_or_default());
+    let mut annotations = metadata.annotations.unwrap_or_default();
+    annotations.retain(|name, _| name == BACKEND || name == BACKEND_CA);
+    let APIServiceSpec {
+        ca_bundle, group, group_priority_minimum, service, version, version_priority, ..
+    } = spec;
+    ApiService {
+        metadata: Some(ObjectMeta {
+            name: metadata.name.unwrap_or_default(),
+            uid: metadata.uid.unwrap_or_default(),
+            annotations: annotations.into_iter().collect(),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(ApiServiceSpec {
+            service: service.map(|service| ServiceReference {
+                namespace: service.namespace.unwrap_or_default(),
+                name: service.name.unwrap_or_default(),
+                port: service.port,
+            }),
+            group: group.unwrap_or_default(),
+            version: version.unwrap_or_default(),
+            ca_bundle: ca_bundle.map(|bundle| bundle.0).unwrap_or_default(),
+            group_priority_minimum,
+            version_priority,
+            ..ApiServiceSpec::default()
+        }),
+        status: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn object(version: &str, service: &Value, annotations: &Value) -> APIService {
+        serde_json::from_value(json!({
+            "metadata": {"name": format!("{version}.example.com"), "annotations": annotations},
+            "spec": {
+                "group": "example.com", "version": version, "service": service, "insecureSkipTLSVerify": true,
+                "groupPriorityMinimum": 1000, "versionPriority": 15,
+            },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn what_names_another_service_is_another_servers() {
+        let service = ServiceName { namespace: "kubridge".to_owned(), name: "aggregator".to_owned() };
+        let mut claims = Claims { service, known: BTreeMap::new(), listed: BTreeMap::new() };
+        let here = json!({"namespace": "kubridge", "name": "aggregator"});
+        let elsewhere = json!({"namespace": "kube-system", "name": "metrics-server"});
+        let backend = json!({"kubridge.io/backend": "grpc://fleet.default.svc:50051"});
+        assert!(!claims.take(Event::Init));
+        assert!(!claims.take(Event::InitApply(object("v1", &here, &backend))));
+        assert!(!claims.take(Event::InitApply(object("v2", &elsewhere, &backend))));
+        assert!(!claims.take(Event::InitApply(object("v3", &here, &json!({})))));
+        assert!(claims.take(Event::InitDone));
+        let versions = |claims: &Claims| {
+            let snapshot = claims.snapshot();
+            snapshot.claims.iter().map(|claim| claim.version.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(versions(&claims), ["v3", "v1"]);
+        let snapshot = claims.snapshot();
+        let url = "grpc://fleet.default.svc:50051".to_owned();
+        let claim = snapshot.claim("example.com", "v1").unwrap();
+        assert_eq!(claim.target, Target::Grpc { url });
+        assert!(!claim.insecure_skip_tls_verify, "that is the kube-apiserver's trust in us");
+        assert_eq!(snapshot.claim("example.com", "v3").unwrap().target, Target::Unnamed);
+
+        assert!(claims.take(Event::Apply(object("v1", &elsewhere, &backend))));
+        assert!(claims.take(Event::Delete(object("v3", &here, &backend))));
+        assert_eq!(versions(&claims), [""; 0]);
+    }
+}
