@@ -31,7 +31,7 @@ pub use register::{ApplyOptions, Registered, Registration, Service, register};
 use crate::{
     authn::Authenticator,
     authz::Authorizer,
-    cluster::{Cluster, Services},
+    cluster::{Cluster, Namespaces, Services},
     config::{self, Config, San},
     data_dir::{DataDir, read_text},
     discovery::Discovery,
@@ -112,7 +112,12 @@ impl App {
             None => embedded(&config, &data_dir, authorizer, &metrics, &mut tasks).await?,
             Some((cluster, settings)) => served(cluster, settings, &lifecycle, &mut tasks),
         };
-        let rooms = wire(source, configured, (&lifecycle, &metrics), &mut tasks).await?;
+        let namespaces = cluster.as_ref().map(|(cluster, _)| {
+            let (namespaces, follow) = Namespaces::new(cluster.client());
+            tasks.spawn(follow);
+            namespaces
+        });
+        let rooms = wire(source, namespaces, configured, (&lifecycle, &metrics), &mut tasks).await?;
         let router = Router {
             lifecycle: lifecycle.clone(),
             discovery: rooms.discovery,
@@ -203,6 +208,7 @@ fn served(
 /// with them.
 async fn wire(
     source: Source,
+    namespaces: Option<Namespaces>,
     configured: Configured,
     (lifecycle, metrics): (&Lifecycle, &Arc<Metrics>),
     tasks: &mut JoinSet<()>,
@@ -211,7 +217,7 @@ async fn wire(
         metrics: Arc::clone(metrics),
         discovery: Arc::new(Discovery::new(Arc::clone(metrics))),
         openapi: Arc::new(OpenApi::default()),
-        proxy: Arc::new(Proxy::new(lifecycle.drain())),
+        proxy: Arc::new(Proxy::new(lifecycle.drain(), namespaces)),
     };
     let mut aggregation = Aggregation::new(source, published.clone(), configured)?;
     aggregation.begin().await;

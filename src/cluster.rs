@@ -18,7 +18,7 @@ use kube::{
 pub mod namespaces;
 pub mod services;
 
-pub use namespaces::{NamespaceState, Namespaces};
+pub use namespaces::Namespaces;
 pub use services::{Place, Service, ServiceWatch, Services, Unplaced};
 
 /// The cluster's API server, as a client sees it. Cheap to clone.

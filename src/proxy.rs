@@ -23,6 +23,7 @@ use kubridge_bridge::{
 
 use crate::{
     body::Body,
+    cluster::Namespaces,
     lifecycle::{Deadline, Drain},
     telemetry::{Journey, TRACESTATE},
 };
@@ -57,12 +58,14 @@ pub struct Caller {
 pub struct Proxy {
     routes: ArcSwap<Routes>,
     drain: Drain,
+    namespaces: Option<Namespaces>,
 }
 
 impl Proxy {
-    /// Serves nothing until routes are published. `drain` ends watches cleanly.
-    pub fn new(drain: Drain) -> Self {
-        Self { routes: ArcSwap::default(), drain }
+    /// Serves nothing until routes are published. `drain` ends watches cleanly. `namespaces`: those of a cluster, in which
+    /// alone something may be made.
+    pub fn new(drain: Drain, namespaces: Option<Namespaces>) -> Self {
+        Self { routes: ArcSwap::default(), drain, namespaces }
     }
 
     /// Replaces the routes. Requests under way keep theirs; watches of what is no longer served, or by another
@@ -159,7 +162,7 @@ impl Proxy {
             user: Arc::clone(&caller.user),
         };
         let connector = backend.connect(caller, metadata, deadline, resource);
-        let world = World::new(Arc::clone(&caller.audit_id), backend);
+        let world = World::new(Arc::clone(&caller.audit_id), backend, self.namespaces.clone());
         let answer = verbs::serve(resource, &connector, &world, request).await;
         match answer {
             Ok(answer) => {

@@ -10,6 +10,7 @@ mod filter;
 mod get;
 mod input;
 mod list;
+mod namespace;
 mod patch;
 mod prepare;
 mod respond;

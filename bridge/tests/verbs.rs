@@ -12,6 +12,8 @@ mod dry_run;
 mod fake;
 #[path = "verbs/lists.rs"]
 mod lists;
+#[path = "verbs/namespaces.rs"]
+mod namespaces;
 #[path = "verbs/patches.rs"]
 mod patches;
 #[path = "verbs/reads.rs"]

@@ -10,23 +10,13 @@ use kube::{
     core::PartialObjectMeta,
     runtime::{WatchStreamExt as _, watcher, watcher::Event},
 };
+use kubridge_bridge::env::NamespaceState;
 use tokio::time::timeout;
 
 use super::Pauses;
 
 /// How long the API server may take to be asked for a namespace that the watch does not know.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// What is known of a namespace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NamespaceState {
-    /// It is there.
-    Active,
-    /// It is being deleted: nothing new may be made in it.
-    Terminating,
-    /// There is none.
-    Missing,
-}
 
 /// The cluster's namespaces. Cheap to clone.
 #[derive(Clone)]

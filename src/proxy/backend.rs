@@ -66,10 +66,10 @@ impl Backend {
                 user.journey.set_backend(backend.endpoint());
                 let caller = backend.caller(metadata, deadline);
                 let remote = Remote { caller, journey: Arc::clone(&user.journey) };
-                let world = || World::new(Arc::clone(&user.audit_id), self);
+                let world = || World::new(Arc::clone(&user.audit_id), self, None);
                 let called = Called::new(remote, mapped.as_ref(), world, deadline);
                 if resource.is_remembered() {
-                    let world = World::new("poll".into(), self);
+                    let world = World::new("poll".into(), self, None);
                     let polls = Polls { backend: backend.clone(), mapped: mapped.clone(), world };
                     Connector::Watched(made.caller(resource, called, polls))
                 } else {

@@ -257,7 +257,7 @@ mod tests {
             routes
         };
         let lifecycle = Lifecycle::new();
-        let proxy = Proxy::new(lifecycle.drain());
+        let proxy = Proxy::new(lifecycle.drain(), None);
         let drain = |group: &str| proxy.routes().drain(group, "v1").expect("it is published").clone();
         proxy.publish(routes(vec![("a", served()), ("b", served()), ("c", served())]));
         let [a, b, c] = ["a", "b", "c"].map(drain);

@@ -7,10 +7,17 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use kubridge_bridge::{env::Env, model::Schema, status::ApiError};
+use kubridge_bridge::{
+    env::{Env, NamespaceState},
+    model::Schema,
+    status::ApiError,
+};
 
 use super::backend::Backend;
-use crate::upstream::{self, SchemaHandle};
+use crate::{
+    cluster::Namespaces,
+    upstream::{self, SchemaHandle},
+};
 
 /// The wall clock, tokio's timers, the operating system's randomness; the log, and the backend of one request.
 #[derive(Clone)]
@@ -19,16 +26,18 @@ pub struct World {
     /// Where the request goes, if that is a gRPC backend, and its schema. No more of it: what the backend's own tasks hold
     /// of the world must not keep the backend.
     remote: Option<(upstream::Backend, SchemaHandle<Schema>)>,
+    /// Those of the cluster that is served, if any.
+    namespaces: Option<Namespaces>,
 }
 
 impl World {
     /// For one request to `backend`.
-    pub(super) fn new(audit_id: Arc<str>, backend: &Backend) -> Self {
+    pub(super) fn new(audit_id: Arc<str>, backend: &Backend, namespaces: Option<Namespaces>) -> Self {
         let remote = match backend {
             Backend::Remote { backend, schema, .. } => Some((backend.clone(), schema.clone())),
             Backend::Store(_) | Backend::Review(_) => None,
         };
-        Self { audit_id, remote }
+        Self { audit_id, remote, namespaces }
     }
 
     fn suspect(&self) {
@@ -55,6 +64,18 @@ impl Env for World {
 
     fn random(&self) -> u128 {
         uuid::Uuid::new_v4().as_u128()
+    }
+
+    async fn namespace(&self, name: &str) -> Result<NamespaceState, ApiError> {
+        let Some(namespaces) = &self.namespaces else { return Ok(NamespaceState::Active) };
+        namespaces.state(name).await.map_err(|unknown| {
+            // Nothing ran: any client may repeat it.
+            ApiError::service_unavailable(format!(
+                "whether there is a namespace {name:?} is not known: the cluster's API server does not answer Kubridge"
+            ))
+            .with_log(unknown.to_string())
+            .with_retry_after(Duration::from_secs(1))
+        })
     }
 
     fn report(&self, error: &ApiError) {

@@ -59,7 +59,7 @@ async fn start(mode: AuthorizationMode, timeout: Duration, last: Option<Handler>
         lifecycle: lifecycle.clone(),
         discovery: Arc::new(Discovery::default()),
         openapi: Arc::new(OpenApi::default()),
-        proxy: Arc::new(Proxy::new(Lifecycle::new().drain())),
+        proxy: Arc::new(Proxy::new(Lifecycle::new().drain(), None)),
         metrics: metrics.clone(),
     };
     let server = Server::new(Parts {

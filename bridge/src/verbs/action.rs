@@ -10,7 +10,7 @@ use super::{
     Body, Reply,
     call::{Values, action_request},
     exchange::{Exchange, call_error, wire_error},
-    input,
+    input, namespace,
     respond::Media,
 };
 use crate::{
@@ -57,6 +57,9 @@ pub(super) async fn action<C: Caller, E: Env>(
     } else {
         body(&mut exchange, action, method, options.field_validation)?
     };
+    if verb == ActionVerb::Create {
+        namespace::takes_new(&exchange, exchange.name()).await?;
+    }
     let options = options.create();
     let values = Values {
         namespace: exchange.namespace(),

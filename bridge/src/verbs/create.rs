@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::{Reply, call, call::Values, exchange::Exchange, input, prepare};
+use super::{Reply, call, call::Values, exchange::Exchange, input, namespace, prepare};
 use crate::{
     caller::{CallError, Caller, Class, Code},
     env::Env,
@@ -27,6 +27,7 @@ pub(super) async fn create<C: Caller, E: Env>(mut exchange: Exchange<C, E>) -> R
     let wire = input::object(&mut exchange, options.field_validation)?;
     let mut object = Object::parse(&wire).map_err(|e| exchange.wire_error(&e))?;
     prepare::namespace(&exchange, &mut object)?;
+    namespace::takes_new(&exchange, called(&object)).await?;
     let generated = exchange.managed() && prepare::create(&exchange, &mut object)?;
     // To answer a review is no write.
     let writes = !exchange.resource.create_only();
@@ -36,6 +37,14 @@ pub(super) async fn create<C: Caller, E: Env>(mut exchange: Exchange<C, E>) -> R
         write(&exchange, &method, &mut object, generated, &options.create()).await?
     };
     exchange.object_reply(StatusCode::CREATED, &media, &stored)
+}
+
+/// What an object is called before it has a name, as Kubernetes calls it.
+fn called(object: &Object) -> &str {
+    [&object.meta.name, &object.meta.generate_name]
+        .into_iter()
+        .find(|name| !name.is_empty())
+        .map_or("Unknown", |name| name)
 }
 
 async fn write<C: Caller, E: Env>(

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::Value;
 
-use super::{Reply, call, call::Values, delete, exchange::Exchange, input, prepare};
+use super::{Reply, call, call::Values, delete, exchange::Exchange, input, namespace, prepare};
 use crate::{
     caller::{Caller, Class},
     env::Env,
@@ -75,6 +75,7 @@ async fn relay<C: Caller, E: Env>(
     new: &Object,
     options: &UpdateOptions,
 ) -> Result<Bytes, ApiError> {
+    namespace::is_there(exchange).await?;
     if !options.dry_run.is_empty() && !call::binds_dry_run(method) {
         exchange.fetch(&GetOptions::default()).await?;
         return Ok(new.encode().into());
@@ -86,7 +87,7 @@ async fn relay<C: Caller, E: Env>(
 /// is not made. The last finalizer of a terminating object is removed by one Delete.
 ///
 /// # Errors
-/// 409 when the object changed meanwhile; 422 for what may not be written; 503 when the backend's schema is newer
+/// 404 where the namespace is gone; 409 when the object changed meanwhile; 422 for what may not be written; 503 when the backend's schema is newer
 /// than ours in a place where its fields cannot be carried over.
 pub(super) async fn replace<C: Caller, E: Env>(
     exchange: &mut Exchange<C, E>,
@@ -96,6 +97,7 @@ pub(super) async fn replace<C: Caller, E: Env>(
     options: &UpdateOptions,
 ) -> Result<Bytes, ApiError> {
     let method = method(exchange, part)?;
+    namespace::is_there(exchange).await?;
     let unknown = unknown_fields(exchange, current)?;
     let current = exchange.complete(current)?.into_owned();
     let stored = Object::parse(&current).map_err(|e| exchange.wire_error(&e))?;

@@ -1,6 +1,7 @@
 //! A client of `verbs::serve`, and the world around it.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc, LazyLock, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use http::{HeaderMap, HeaderValue, Method};
 use kubridge_bridge::{
-    env::Env,
+    env::{Env, NamespaceState},
     model::{Resource, Rules, Schema},
     proto::UserInfo,
     request_info::RequestInfo,
@@ -46,6 +47,14 @@ pub struct World {
     pub reports: Arc<Mutex<Vec<String>>>,
     /// How often a stream made the schema suspect.
     pub suspects: Arc<AtomicU64>,
+    /// Those that are not simply there.
+    namespaces: Arc<Mutex<HashMap<String, NamespaceState>>>,
+}
+
+impl World {
+    pub fn set_namespace(&self, name: &str, state: NamespaceState) {
+        self.namespaces.lock().unwrap().insert(name.to_owned(), state);
+    }
 }
 
 /// 2026-11-23T05:04:57Z.
@@ -58,6 +67,10 @@ impl Env for World {
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
         tokio::time::sleep(duration)
+    }
+
+    async fn namespace(&self, name: &str) -> Result<NamespaceState, ApiError> {
+        Ok(self.namespaces.lock().unwrap().get(name).copied().unwrap_or(NamespaceState::Active))
     }
 
     fn report(&self, error: &ApiError) {
@@ -115,6 +128,7 @@ pub fn client(plural: &str) -> Client {
             random: Arc::default(),
             reports: Arc::default(),
             suspects: Arc::default(),
+            namespaces: Arc::default(),
         },
         resource: resource(plural),
     }
