@@ -11,10 +11,12 @@ use std::{
 use anyhow::Context as _;
 use tokio::{net::TcpListener, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 mod aggregation;
 mod apiserver;
 mod describe;
+mod keeper;
 mod lint;
 mod mappings;
 mod observe;
@@ -22,6 +24,7 @@ mod protos;
 mod register;
 
 use aggregation::{Aggregation, Configured, Delegate, Published, Source};
+use keeper::{Given, Keeper};
 
 pub use describe::{DescribeSource, describe};
 pub use lint::{LintPlace, LintReport, LintSource, LintTls, lint};
@@ -31,15 +34,15 @@ pub use register::{ApplyOptions, Registered, Registration, Service, register};
 use crate::{
     authn::Authenticator,
     authz::Authorizer,
-    cluster::{Cluster, Namespaces, Services},
-    config::{self, Config, San},
+    cluster::{Cluster, Election, Namespaces, Services},
+    config::{self, Config, San, ServiceName},
     data_dir::{DataDir, read_text},
     discovery::Discovery,
     last_known_good::LastKnownGood,
     lifecycle::{Lifecycle, Signals},
     metrics::Metrics,
     openapi::OpenApi,
-    pki::{Names, Pki, Refreshed},
+    pki::{Names, Pki, Refreshed, SharedCa},
     proxy::Proxy,
     registry::{Manifests, Registry, watch_cluster},
     server::{Admin, Parts, Router, Server},
@@ -79,7 +82,7 @@ impl App {
         let authorizer = Authorizer::new(config.authorization_mode);
         let socket = bind(config.listen).await?;
         let address = socket.local_addr().context("cannot read the address that is listened on")?;
-        let cluster = cluster(&config).await?;
+        let cluster = cluster(&config, &data_dir).await?;
         let pki = Arc::new(Pki::open(&data_dir, &config.tls, names(&config, address), SystemTime::now())?);
         let lifecycle = Lifecycle::new();
         let mut tasks = JoinSet::new();
@@ -100,7 +103,7 @@ impl App {
             mappings: mappings::read(&config.mappings)?.into(),
             options: Options {
                 max_requests: config.max_backend_requests_inflight,
-                services: cluster.as_ref().map(|(cluster, settings)| {
+                services: cluster.as_ref().map(|Served { cluster, settings, .. }| {
                     Services::new(cluster.client(), settings.zone.as_deref(), &settings.domain)
                 }),
                 ..Options::default()
@@ -110,9 +113,9 @@ impl App {
         let traces = observe::traces(&config)?;
         let source = match &cluster {
             None => embedded(&config, &data_dir, authorizer, &metrics, &mut tasks).await?,
-            Some((cluster, settings)) => served(cluster, settings, &lifecycle, &mut tasks),
+            Some(served) => served.source(&config, &lifecycle, &mut tasks),
         };
-        let namespaces = cluster.as_ref().map(|(cluster, _)| {
+        let namespaces = cluster.as_ref().map(|Served { cluster, .. }| {
             let (namespaces, follow) = Namespaces::new(cluster.client());
             tasks.spawn(follow);
             namespaces
@@ -157,12 +160,22 @@ impl App {
     }
 }
 
-/// The cluster that is served, if any.
-async fn cluster(config: &Config) -> anyhow::Result<Option<(Cluster, &config::Cluster)>> {
+/// The cluster that is served.
+struct Served<'a> {
+    cluster: Cluster,
+    settings: &'a config::Cluster,
+    ca: SharedCa,
+}
+
+/// The cluster that is served, if any, with the certificate authority that its replicas share.
+async fn cluster<'a>(config: &'a Config, data_dir: &DataDir) -> anyhow::Result<Option<Served<'a>>> {
     let Some(settings) = &config.cluster else { return Ok(None) };
     let cluster = Cluster::connect(settings.kubeconfig.as_deref()).await?;
+    let ServiceName { namespace, name } = &settings.service;
     tracing::info!(api_server = cluster.server(), service = %settings.service, "serving a cluster");
-    Ok(Some((cluster, settings)))
+    let ca = SharedCa::new(cluster.client(), namespace, &format!("{name}-ca"), data_dir)?;
+    keeper::take_over(&ca, data_dir.join("pki/ca.pem").exists()).await?;
+    Ok(Some(Served { cluster, settings, ca }))
 }
 
 /// Our own store of APIServices, and what is kept in step with it.
@@ -186,22 +199,29 @@ async fn embedded(
     Ok(Source::Embedded(registry, authorizer))
 }
 
-/// The APIServices of a cluster. Ready is who knows them.
-fn served(
-    cluster: &Cluster,
-    settings: &config::Cluster,
-    lifecycle: &Lifecycle,
-    tasks: &mut JoinSet<()>,
-) -> Source {
-    let (snapshots, follow) = watch_cluster(cluster.client(), settings.service.clone());
-    tasks.spawn(follow);
-    let (latch, mut known) = (lifecycle.latch("apiservices"), snapshots.clone());
-    tasks.spawn(async move {
-        if known.wait_for(Option::is_some).await.is_ok() {
-            latch.set();
-        }
-    });
-    Source::Cluster(snapshots)
+impl Served<'_> {
+    /// The APIServices of the cluster, and what is done for them. Ready is who knows them.
+    fn source(&self, config: &Config, lifecycle: &Lifecycle, tasks: &mut JoinSet<()>) -> Source {
+        let (client, service) = (self.cluster.client(), self.settings.service.clone());
+        let (snapshots, follow) = watch_cluster(client.clone(), service.clone());
+        tasks.spawn(follow);
+        let (latch, mut known) = (lifecycle.latch("apiservices"), snapshots.clone());
+        tasks.spawn(async move {
+            if known.wait_for(Option::is_some).await.is_ok() {
+                latch.set();
+            }
+        });
+        let identity =
+            format!("{}_{}", host_name().map(|name| name.to_string()).unwrap_or_default(), Uuid::new_v4());
+        let election = Election::new(client.clone(), &service.namespace, &service.name, identity);
+        let given = config.tls.own.as_ref().map(|_| Given { ca_file: self.settings.tls_ca_file.clone() });
+        let leads = election.leads();
+        let keeper = Keeper { ca: self.ca.clone(), client, service, given, leads, claims: snapshots.clone() };
+        tasks.spawn(keeper.run());
+        let drain = lifecycle.drain();
+        tasks.spawn(async move { election.run(drain.draining()).await });
+        Source::Cluster(snapshots)
+    }
 }
 
 /// Puts upstream, availability, discovery, openapi and proxy together. Their long-lived tasks go into `tasks` and end
@@ -375,6 +395,9 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 fn names(config: &Config, address: SocketAddr) -> Names {
     let mut sans = config.tls.sans.clone();
     sans.extend(host_name());
+    // The name that the kube-apiserver expects.
+    let service = config.cluster.as_ref().map(|cluster| &cluster.service);
+    sans.extend(service.and_then(|of| format!("{}.{}.svc", of.name, of.namespace).parse().ok()));
     if !address.ip().is_unspecified() {
         sans.push(San::Ip(address.ip()));
     }

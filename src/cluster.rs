@@ -15,9 +15,11 @@ use kube::{
     runtime::utils::Backoff,
 };
 
+pub mod lease;
 pub mod namespaces;
 pub mod services;
 
+pub use lease::Election;
 pub use namespaces::Namespaces;
 pub use services::{Place, Service, ServiceWatch, Services, Unplaced};
 

@@ -75,6 +75,8 @@ pub struct Cluster {
     pub kubeconfig: Option<PathBuf>,
     /// This process, as APIServices name it.
     pub service: ServiceName,
+    /// What signed the serving certificate, where one is given: the APIServices' trust in it.
+    pub tls_ca_file: Option<PathBuf>,
     /// The zone that this process runs in.
     pub zone: Option<String>,
     /// What the names of Services end with after `svc`.

@@ -22,6 +22,9 @@ use rustls::{
 
 mod issue;
 mod kubeconfig;
+mod shared;
+
+pub use shared::{SharedCa, SharedCaError, Trust};
 
 use crate::{
     config::{OwnCertificate, San, Tls},

@@ -28,6 +28,11 @@ pub struct ClusterArgs {
     )]
     pub service: String,
 
+    /// The CA that signed --tls-cert-file (PEM): written into spec.caBundle of the APIServices that name the Service.
+    /// Read again when it changes.
+    #[arg(long, env = "KUBRIDGE_TLS_CA_FILE", value_name = "FILE", help_heading = "Cluster")]
+    pub tls_ca_file: Option<PathBuf>,
+
     /// The zone that this process runs in, for Services that prefer endpoints nearby.
     #[arg(long, env = "KUBRIDGE_ZONE", value_name = "NAME", help_heading = "Cluster")]
     pub zone: Option<String>,
@@ -59,6 +64,7 @@ impl ClusterArgs {
             check.fault("--in-cluster", "--kubeconfig names a cluster already", mend);
         }
         check.file("--kubeconfig", self.kubeconfig.as_ref());
+        check.file("--tls-ca-file", self.tls_ca_file.as_ref());
         for (setting, is_given, mend) in standalone {
             if *is_given {
                 check.fault(setting, "it has no meaning where a cluster is served", *mend);
@@ -76,6 +82,7 @@ impl ClusterArgs {
         Some(Cluster {
             kubeconfig: self.kubeconfig.clone(),
             service: ServiceName { namespace: namespace.to_owned(), name: name.to_owned() },
+            tls_ca_file: self.tls_ca_file.clone(),
             zone: self.zone.clone().filter(|zone| !zone.is_empty()),
             domain: self.cluster_domain.trim_matches('.').to_owned(),
         })

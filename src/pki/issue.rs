@@ -216,6 +216,12 @@ pub(super) fn pem(label: &str, der: &[u8]) -> String {
     pem + &format!("-----END {label}-----\n")
 }
 
+/// Whether a certificate is good for nothing any more. What cannot be read is not.
+pub(super) fn has_expired(certificate: &CertificateDer<'_>, now: SystemTime) -> bool {
+    read(certificate)
+        .map_or(true, |(_, parsed)| SystemTime::from(parsed.validity().not_after.to_datetime()) <= now)
+}
+
 fn read<'a>(certificate: &'a CertificateDer<'_>) -> Result<(&'a [u8], X509Certificate<'a>), String> {
     X509Certificate::from_der(certificate).map_err(|e| format!("has an unreadable certificate ({e})"))
 }

@@ -2,6 +2,7 @@
 
 mod certificates;
 pub mod client;
+pub mod cluster;
 mod controlplane;
 pub mod extension;
 pub mod frames;

@@ -2,4 +2,5 @@
 
 mod delegate;
 mod flunders;
+mod in_cluster;
 mod plane;

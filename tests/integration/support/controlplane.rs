@@ -114,7 +114,8 @@ impl ControlPlane {
             .unwrap_or_else(|fault| panic!("{fault}"))
     }
 
-    fn up(flags: &[&str]) -> Result<Self, String> {
+    /// As [`Self::start`]; it may take a while, and why it does not start is told.
+    pub fn up(flags: &[&str]) -> Result<Self, String> {
         let program = std::env::var_os(VARIABLE).ok_or_else(|| {
             format!(
                 "{VARIABLE} is not set: run ./test, which builds tests/controlplane, or skip these tests: \

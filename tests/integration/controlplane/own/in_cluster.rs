@@ -1,0 +1,171 @@
+//! kube-apiserver -> Kubridge -> inventory: what users of a cluster see.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    Kubectl,
+    cluster::{API_SERVICE, Cluster},
+};
+
+const MACHINE: &str = r#"{"apiVersion":"inventory.example.com/v1","kind":"Machine","metadata":{"name":"falcon"},
+    "spec":{"serial":"SN-1"}}"#;
+
+async fn json(kubectl: &Kubectl, args: &[&str]) -> Value {
+    let text = kubectl.run(&[args, &["-o", "json"]].concat()).await.ok();
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_through_the_real_kube_apiserver() {
+    let cluster = Cluster::start().await;
+    let kubectl = &cluster.kubectl;
+    let create = async |namespace: &str, more: &[&str]| {
+        let args = ["create", "-n", namespace, "-f", "-"];
+        kubectl.run_with(&[&args[..], more].concat(), MACHINE, &[]).await
+    };
+    kubectl.run(&["create", "namespace", "fleet"]).await.ok();
+
+    let dry = create("fleet", &["--dry-run=server"]).await.ok();
+    assert_eq!(dry, "machine.inventory.example.com/falcon created (server dry run)\n");
+    assert!(kubectl.run(&["get", "machine", "falcon", "-n", "fleet"]).await.fails().contains("NotFound"));
+    assert_eq!(create("fleet", &[]).await.ok(), "machine.inventory.example.com/falcon created\n");
+    let again = create("fleet", &[]).await.fails();
+    assert!(again.contains(r#"machines.inventory.example.com "falcon" already exists"#), "{again}");
+    let table = kubectl.run(&["get", "machines", "-n", "fleet"]).await.ok();
+    assert!(table.starts_with("NAME") && table.contains("SN-1"), "{table}");
+    let explained = kubectl.run(&["explain", "machines.spec.serial"]).await.ok();
+    assert!(explained.contains("FIELD: serial <string>"), "{explained}");
+    let patch = r#"{"spec":{"serial":"SN-2"}}"#;
+    kubectl.run(&["patch", "machine", "falcon", "-n", "fleet", "--type=merge", "-p", patch]).await.ok();
+    let falcon = json(kubectl, &["get", "machine", "falcon", "-n", "fleet"]).await;
+    assert_eq!(falcon["spec"]["serial"], "SN-2");
+
+    let nowhere = create("nowhere", &[]).await.fails();
+    assert!(nowhere.contains(r#"namespaces "nowhere" not found"#), "{nowhere}");
+    kubectl.run(&["delete", "machine", "falcon", "-n", "fleet"]).await.ok();
+    kubectl.run(&["delete", "namespace", "fleet", "--wait=false"]).await.ok();
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rights_are_the_clusters() {
+    let cluster = Cluster::start().await;
+    let kubectl = &cluster.kubectl;
+    for args in [
+        &["create", "serviceaccount", "reader", "-n", "default"][..],
+        &[
+            "create",
+            "clusterrole",
+            "machine-reader",
+            "--verb=get,list,watch",
+            "--resource=machines.inventory.example.com",
+        ],
+        &[
+            "create",
+            "rolebinding",
+            "machine-reader",
+            "-n",
+            "default",
+            "--clusterrole=machine-reader",
+            "--serviceaccount=default:reader",
+        ],
+    ] {
+        kubectl.run(args).await.ok();
+    }
+    let token = kubectl.run(&["create", "token", "reader", "-n", "default"]).await.ok();
+    let reader = Kubectl::direct(cluster.kubeconfig("reader", token.trim()));
+    reader.run(&["get", "machines", "-n", "default"]).await.ok();
+    let elsewhere = reader.run(&["get", "machines", "-n", "kube-system"]).await.fails();
+    let who = r#"User "system:serviceaccount:default:reader" cannot list resource "machines""#;
+    assert!(elsewhere.contains("Forbidden") && elsewhere.contains(who), "{elsewhere}");
+    let may =
+        reader.run(&["auth", "can-i", "create", "machines.inventory.example.com", "-n", "default"]).await;
+    assert_eq!((may.code, may.stdout.as_str()), (1, "no\n"));
+    let may = reader.run(&["auth", "can-i", "list", "machines.inventory.example.com", "-n", "default"]).await;
+    assert_eq!((may.code, may.stdout.as_str()), (0, "yes\n"));
+    for args in [
+        &["delete", "rolebinding", "machine-reader", "-n", "default"][..],
+        &["delete", "clusterrole", "machine-reader"],
+        &["delete", "serviceaccount", "reader", "-n", "default"],
+    ] {
+        kubectl.run(args).await.ok();
+    }
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_certificate_authority_is_kept_in_the_cluster_and_trusted_without_help() {
+    let mut cluster = Cluster::start().await;
+    let service = json(&cluster.kubectl, &["get", "apiservice", API_SERVICE]).await;
+    assert!(service["spec"]["caBundle"].is_string(), "nobody but Kubridge writes it here: {service}");
+    let secret = json(&cluster.kubectl, &["get", "secret", "kubridge-ca", "-n", "kubridge-system"]).await;
+    assert_eq!(secret["data"]["ca.crt"], service["spec"]["caBundle"]);
+
+    // Another replica, with an empty directory: kube-apiserver trusts it as it does the first.
+    let address = cluster.start_kubridge(&[]).await;
+    cluster.point_at(address.port()).await;
+    cluster.stop_kubridge(0).await;
+    cluster.claim(address.port()).await;
+    cluster.available().await;
+    let list = cluster.kubectl.run(&["get", "machines", "-A"]).await.ok();
+    assert_eq!(list, "");
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_apiservice_without_a_backend_says_what_is_missing() {
+    let cluster = Cluster::start().await;
+    let annotate = ["annotate", "apiservice", API_SERVICE, "kubridge.io/backend-"];
+    cluster.kubectl.run(&annotate).await.ok();
+    let unavailable = ["wait", "--for=condition=Available=false", "--timeout=60s", "apiservice", API_SERVICE];
+    cluster.kubectl.run(&unavailable).await.ok();
+    let refused =
+        cluster.kubectl.run(&["get", "--raw", "/apis/inventory.example.com/v1/machines"]).await.fails();
+    assert!(refused.contains("is not named by the annotation kubridge.io/backend"), "{refused}");
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_that_is_away_is_described_and_back_at_once() {
+    let mut cluster = Cluster::start().await;
+    let address = cluster.inventory_address();
+    cluster.stop_inventory().await;
+    let dead =
+        cluster.kubectl.run(&["get", "--raw", "/apis/inventory.example.com/v1/machines?timeout=5s"]).await;
+    assert!(dead.fails().contains("kubectl describe apiservice"), "503 with the mend");
+    let resources =
+        cluster.kubectl.run(&["api-resources", "--api-group=inventory.example.com", "-o", "name"]).await.ok();
+    assert!(resources.contains("machines.inventory.example.com"), "{resources}");
+    cluster.start_inventory(address).await;
+    let begun = tokio::time::Instant::now();
+    while cluster.kubectl.run(&["get", "machines", "-A"]).await.code != 0 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "it does not come back");
+    }
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_new_is_made_in_a_namespace_that_is_being_deleted() {
+    let cluster = Cluster::start().await;
+    let kubectl = &cluster.kubectl;
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "leaving"}});
+    cluster.apply(&namespace).await;
+    // Nobody finishes the deletion: this control plane has no controllers.
+    kubectl.run(&["delete", "namespace", "leaving", "--wait=false"]).await.ok();
+    let begun = tokio::time::Instant::now();
+    loop {
+        let created = kubectl.run_with(&["create", "-n", "leaving", "-f", "-"], MACHINE, &[]).await;
+        if created.code != 0 {
+            let why = "unable to create new content in namespace leaving because it is being terminated";
+            let refused = created.fails();
+            assert!(refused.contains(why), "{refused}");
+            break;
+        }
+        // The watch may be a moment late.
+        kubectl.run(&["delete", "machine", "falcon", "-n", "leaving"]).await.ok();
+        assert!(begun.elapsed() < Duration::from_secs(10), "it goes on being made");
+    }
+    cluster.end().await;
+}
