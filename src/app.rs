@@ -101,7 +101,8 @@ impl App {
         let metrics = Metrics::new();
         let traces = observe::traces(&config)?;
         let rooms =
-            wire(&config, &data_dir, authorizer, configured, (&lifecycle, &metrics), &mut tasks).await?;
+            wire(&config, &data_dir, authorizer.clone(), configured, (&lifecycle, &metrics), &mut tasks)
+                .await?;
         let router = Router {
             lifecycle: lifecycle.clone(),
             discovery: rooms.discovery,

@@ -395,7 +395,7 @@ impl Aggregation {
 
     fn own_backend(&self, group: &str) -> Backend {
         match group {
-            "authentication.k8s.io" | "authorization.k8s.io" => Backend::Review(self.authorizer),
+            "authentication.k8s.io" | "authorization.k8s.io" => Backend::Review(self.authorizer.clone()),
             _ => Backend::Store(self.registry.caller()),
         }
     }
