@@ -11,10 +11,10 @@ use std::{
 use anyhow::Context as _;
 use tokio::{net::TcpListener, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 mod aggregation;
 mod apiserver;
+mod cluster;
 mod describe;
 mod keeper;
 mod lint;
@@ -24,7 +24,7 @@ mod protos;
 mod register;
 
 use aggregation::{Aggregation, Configured, Delegate, Published, Source};
-use keeper::{Given, Keeper};
+use cluster::Served;
 
 pub use describe::{DescribeSource, describe};
 pub use lint::{LintPlace, LintReport, LintSource, LintTls, lint};
@@ -34,17 +34,17 @@ pub use register::{ApplyOptions, Registered, Registration, Service, register};
 use crate::{
     authn::Authenticator,
     authz::Authorizer,
-    cluster::{Cluster, Election, Namespaces, Services},
-    config::{self, Config, San, ServiceName},
+    cluster::Namespaces,
+    config::{Config, San},
     data_dir::{DataDir, read_text},
     discovery::Discovery,
     last_known_good::LastKnownGood,
     lifecycle::{Lifecycle, Signals},
     metrics::Metrics,
     openapi::OpenApi,
-    pki::{Names, Pki, Refreshed, SharedCa},
+    pki::{Names, Pki, Refreshed},
     proxy::Proxy,
-    registry::{Manifests, Registry, watch_cluster},
+    registry::{Manifests, Registry},
     server::{Admin, Parts, Router, Server},
     telemetry::{Traces, error_chain},
     upstream::{Options, check_ca},
@@ -78,14 +78,20 @@ impl App {
     /// Takes the data directory and the address, makes or opens what is in the one, and starts the background work.
     pub async fn build(config: Config) -> anyhow::Result<Bound> {
         let data_dir = DataDir::open(&config.data_dir)?;
-        let authenticator = Arc::new(Authenticator::new(config.token_auth_file.clone())?);
-        let authorizer = Authorizer::new(config.authorization_mode);
         let socket = bind(config.listen).await?;
         let address = socket.local_addr().context("cannot read the address that is listened on")?;
-        let cluster = cluster(&config, &data_dir).await?;
+        let served = Served::open(&config, &data_dir).await?;
         let pki = Arc::new(Pki::open(&data_dir, &config.tls, names(&config, address), SystemTime::now())?);
         let lifecycle = Lifecycle::new();
         let mut tasks = JoinSet::new();
+        let (authenticator, authorizer) = match &served {
+            None => (
+                Authenticator::new(config.token_auth_file.clone())?,
+                Authorizer::new(config.authorization_mode),
+            ),
+            Some(served) => (served.authenticator(&lifecycle, &mut tasks), served.authorizer()),
+        };
+        let authenticator = Arc::new(authenticator);
         let configured = Configured {
             urls: config.backends.iter().map(ToString::to_string).collect(),
             ca: backend_ca(config.tls.backend_ca_file.as_deref())?.unwrap_or_default(),
@@ -103,23 +109,17 @@ impl App {
             mappings: mappings::read(&config.mappings)?.into(),
             options: Options {
                 max_requests: config.max_backend_requests_inflight,
-                services: cluster.as_ref().map(|Served { cluster, settings, .. }| {
-                    Services::new(cluster.client(), settings.zone.as_deref(), &settings.domain)
-                }),
+                services: served.as_ref().map(Served::services),
                 ..Options::default()
             },
         };
         let metrics = Metrics::new();
         let traces = observe::traces(&config)?;
-        let source = match &cluster {
-            None => embedded(&config, &data_dir, authorizer, &metrics, &mut tasks).await?,
+        let source = match &served {
+            None => embedded(&config, &data_dir, authorizer.clone(), &metrics, &mut tasks).await?,
             Some(served) => served.source(&config, &lifecycle, &mut tasks),
         };
-        let namespaces = cluster.as_ref().map(|Served { cluster, .. }| {
-            let (namespaces, follow) = Namespaces::new(cluster.client());
-            tasks.spawn(follow);
-            namespaces
-        });
+        let namespaces = served.as_ref().map(|served| served.namespaces(&mut tasks));
         let rooms = wire(source, namespaces, configured, (&lifecycle, &metrics), &mut tasks).await?;
         let router = Router {
             lifecycle: lifecycle.clone(),
@@ -160,24 +160,6 @@ impl App {
     }
 }
 
-/// The cluster that is served.
-struct Served<'a> {
-    cluster: Cluster,
-    settings: &'a config::Cluster,
-    ca: SharedCa,
-}
-
-/// The cluster that is served, if any, with the certificate authority that its replicas share.
-async fn cluster<'a>(config: &'a Config, data_dir: &DataDir) -> anyhow::Result<Option<Served<'a>>> {
-    let Some(settings) = &config.cluster else { return Ok(None) };
-    let cluster = Cluster::connect(settings.kubeconfig.as_deref()).await?;
-    let ServiceName { namespace, name } = &settings.service;
-    tracing::info!(api_server = cluster.server(), service = %settings.service, "serving a cluster");
-    let ca = SharedCa::new(cluster.client(), namespace, &format!("{name}-ca"), data_dir)?;
-    keeper::take_over(&ca, data_dir.join("pki/ca.pem").exists()).await?;
-    Ok(Some(Served { cluster, settings, ca }))
-}
-
 /// Our own store of APIServices, and what is kept in step with it.
 async fn embedded(
     config: &Config,
@@ -197,31 +179,6 @@ async fn embedded(
     let running = registry.clone();
     tasks.spawn(async move { running.run().await });
     Ok(Source::Embedded(registry, authorizer))
-}
-
-impl Served<'_> {
-    /// The APIServices of the cluster, and what is done for them. Ready is who knows them.
-    fn source(&self, config: &Config, lifecycle: &Lifecycle, tasks: &mut JoinSet<()>) -> Source {
-        let (client, service) = (self.cluster.client(), self.settings.service.clone());
-        let (snapshots, follow) = watch_cluster(client.clone(), service.clone());
-        tasks.spawn(follow);
-        let (latch, mut known) = (lifecycle.latch("apiservices"), snapshots.clone());
-        tasks.spawn(async move {
-            if known.wait_for(Option::is_some).await.is_ok() {
-                latch.set();
-            }
-        });
-        let identity =
-            format!("{}_{}", host_name().map(|name| name.to_string()).unwrap_or_default(), Uuid::new_v4());
-        let election = Election::new(client.clone(), &service.namespace, &service.name, identity);
-        let given = config.tls.own.as_ref().map(|_| Given { ca_file: self.settings.tls_ca_file.clone() });
-        let leads = election.leads();
-        let keeper = Keeper { ca: self.ca.clone(), client, service, given, leads, claims: snapshots.clone() };
-        tasks.spawn(keeper.run());
-        let drain = lifecycle.drain();
-        tasks.spawn(async move { election.run(drain.draining()).await });
-        Source::Cluster(snapshots)
-    }
 }
 
 /// Puts upstream, availability, discovery, openapi and proxy together. Their long-lived tasks go into `tasks` and end

@@ -1,12 +1,20 @@
-//! Whether the caller may: the group system:masters may do everything, everyone authenticated may find out
-//! what there is and who they are (Kubernetes' system:discovery and system:basic-user), and the rest is
-//! what the mode says.
+//! Whether the caller may. The group system:masters may do everything, and health and version are public.
+//!
+//! Standalone everyone authenticated may find out what there is and who they are (Kubernetes' system:discovery and
+//! system:basic-user), and the rest is what the mode says. In a cluster the API server is asked.
 
+mod delegated;
 pub mod review;
 
+use std::sync::Arc;
+
+use kube::Client;
 use kubridge_bridge::{proto::UserInfo, request_info::RequestInfo};
 
-use crate::config::AuthorizationMode;
+pub use delegated::Settings;
+
+use crate::{cluster::Unanswered, config::AuthorizationMode};
+use delegated::Delegated;
 
 const MASTERS: &str = "system:masters";
 const AUTHENTICATED: &str = "system:authenticated";
@@ -20,6 +28,8 @@ pub struct Attributes<'a> {
     pub verb: &'a str,
     /// The API group.
     pub group: &'a str,
+    /// "v1".
+    pub version: &'a str,
     /// The plural name; `*`: all.
     pub resource: &'a str,
     /// Empty: the object itself.
@@ -38,6 +48,7 @@ impl<'a> From<&'a RequestInfo> for Attributes<'a> {
             is_resource: info.is_resource_request,
             verb: &info.verb,
             group: &info.api_group,
+            version: &info.api_version,
             resource: &info.resource,
             subresource: &info.subresource,
             namespace: &info.namespace,
@@ -48,53 +59,108 @@ impl<'a> From<&'a RequestInfo> for Attributes<'a> {
 }
 
 /// Whether, and why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// Whether.
     pub allowed: bool,
-    /// For `SelfSubjectAccessReview.status.reason`; empty when there is nothing to say.
-    pub reason: &'static str,
+    /// For `SelfSubjectAccessReview.status.reason`, and for who may not; empty when there is nothing to say.
+    pub reason: Why,
 }
 
-/// Decides. Pure: the same question has the same answer.
-#[derive(Debug, Clone, Copy)]
+/// A text that is copied often.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// One of ours.
+    Ours(&'static str),
+    /// What the API server said.
+    Said(Arc<str>),
+}
+
+/// Decides.
+#[derive(Debug, Clone)]
 pub struct Authorizer {
-    mode: AuthorizationMode,
+    means: Means,
+}
+
+#[derive(Debug, Clone)]
+enum Means {
+    Standalone(AuthorizationMode),
+    Cluster(Arc<Delegated>),
 }
 
 impl Authorizer {
-    /// An authorizer of this mode.
+    /// Standalone, of this mode.
     pub fn new(mode: AuthorizationMode) -> Self {
-        Self { mode }
+        Self { means: Means::Standalone(mode) }
+    }
+
+    /// In a cluster: the API server behind `client` decides.
+    pub fn in_cluster(client: Client, settings: Settings) -> Self {
+        Self { means: Means::Cluster(Arc::new(Delegated::new(client, settings))) }
+    }
+
+    /// Whether who said nothing of themselves is asked to when they may not (401), instead of being told so (403). As in
+    /// Kubernetes, who is nobody in a cluster has rights too.
+    pub fn asks_who(&self) -> bool {
+        matches!(self.means, Means::Standalone(_))
     }
 
     /// Whether `user` may do `what`.
-    pub fn authorize(&self, user: &UserInfo, what: &Attributes<'_>) -> Decision {
+    ///
+    /// # Errors
+    /// In a cluster: the API server does not say. Nobody may then.
+    pub async fn authorize(&self, user: &UserInfo, what: &Attributes<'_>) -> Result<Decision, Unanswered> {
         let is = |group: &str| user.groups.iter().any(|g| g == group);
         if is(MASTERS) {
-            return allow("the group system:masters may do everything");
+            return Ok(allow("the group system:masters may do everything"));
         }
         if is_public(what) {
-            return allow("health and version are public");
+            return Ok(allow("health and version are public"));
         }
-        if !is(AUTHENTICATED) {
-            return Decision { allowed: false, reason: "" };
+        match &self.means {
+            Means::Standalone(mode) => Ok(standalone(*mode, is(AUTHENTICATED), what)),
+            Means::Cluster(cluster) => cluster.authorize(user, what).await,
         }
-        if self.mode == AuthorizationMode::AlwaysAllow {
-            return allow("--authorization-mode=AlwaysAllow");
-        }
-        if is_discovery(what) {
-            return allow("everyone who is authenticated may discover APIs");
-        }
-        if is_about_oneself(what) {
-            return allow("everyone who is authenticated may ask about themselves");
-        }
-        Decision { allowed: false, reason: "" }
     }
 }
 
-/// Why not, as Kubernetes says it: `User "x" cannot list resource "machines" in API group "g" in the namespace "n"`.
-pub fn forbidden_message(user: &UserInfo, what: &Attributes<'_>) -> String {
+impl Why {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Ours(text) => text,
+            Self::Said(text) => text,
+        }
+    }
+}
+
+fn standalone(mode: AuthorizationMode, is_authenticated: bool, what: &Attributes<'_>) -> Decision {
+    if !is_authenticated {
+        return Decision { allowed: false, reason: Why::Ours("") };
+    }
+    if mode == AuthorizationMode::AlwaysAllow {
+        return allow("--authorization-mode=AlwaysAllow");
+    }
+    if is_discovery(what) {
+        return allow("everyone who is authenticated may discover APIs");
+    }
+    if is_about_oneself(what) {
+        return allow("everyone who is authenticated may ask about themselves");
+    }
+    Decision { allowed: false, reason: Why::Ours("") }
+}
+
+/// Why not, as Kubernetes says it: `User "x" cannot list resource "machines" in API group "g" in the namespace "n"`, and
+/// behind a colon the reason, where there is one.
+pub fn forbidden_message(user: &UserInfo, what: &Attributes<'_>, reason: &Why) -> String {
+    let message = cannot(user, what);
+    match reason.as_str() {
+        "" => message,
+        reason => format!("{message}: {reason}"),
+    }
+}
+
+fn cannot(user: &UserInfo, what: &Attributes<'_>) -> String {
     let Attributes { verb, group, resource, subresource, namespace, path, .. } = *what;
     let user = &user.username;
     if !what.is_resource {
@@ -112,7 +178,7 @@ pub fn forbidden_message(user: &UserInfo, what: &Attributes<'_>) -> String {
 }
 
 fn allow(reason: &'static str) -> Decision {
-    Decision { allowed: true, reason }
+    Decision { allowed: true, reason: Why::Ours(reason) }
 }
 
 // Kubernetes' system:public-info-viewer.
@@ -145,6 +211,7 @@ fn is_about_oneself(what: &Attributes<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::FutureExt as _;
     use http::Method;
 
     fn user(name: &str, groups: &[&str]) -> UserInfo {
@@ -154,7 +221,9 @@ mod tests {
 
     fn allowed(mode: AuthorizationMode, groups: &[&str], method: &Method, path: &str) -> bool {
         let info = RequestInfo::new(method, path, "");
-        Authorizer::new(mode).authorize(&user("x", groups), &Attributes::from(&info)).allowed
+        let (authorizer, user, what) = (Authorizer::new(mode), user("x", groups), Attributes::from(&info));
+        let decided = authorizer.authorize(&user, &what).now_or_never().expect("nobody is asked");
+        decided.is_ok_and(|decision| decision.allowed)
     }
 
     const UNAUTHENTICATED: &str = "system:unauthenticated";
@@ -201,7 +270,8 @@ mod tests {
     #[test]
     fn kubernetes_words() {
         let message = |method: &Method, path: &str| {
-            forbidden_message(&user("x", &[]), &Attributes::from(&RequestInfo::new(method, path, "")))
+            let info = RequestInfo::new(method, path, "");
+            forbidden_message(&user("x", &[]), &Attributes::from(&info), &Why::Ours(""))
         };
         assert_eq!(
             message(&Method::GET, MACHINES),

@@ -15,12 +15,16 @@ use kube::{
     runtime::utils::Backoff,
 };
 
+pub mod authentication;
 pub mod lease;
 pub mod namespaces;
+pub mod review;
 pub mod services;
 
+pub use authentication::AuthenticationConfig;
 pub use lease::Election;
 pub use namespaces::Namespaces;
+pub use review::Unanswered;
 pub use services::{Place, Service, ServiceWatch, Services, Unplaced};
 
 /// The cluster's API server, as a client sees it. Cheap to clone.

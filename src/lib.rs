@@ -14,7 +14,7 @@
 //! | 3 | [`upstream`] | connections to backends: the only gRPC client |
 //! | 2 | [`registry`], [`pki`], [`last_known_good`], [`made_watch`] | APIServices in the embedded store; publishes immutable snapshots \| keys and certificates \| what backends last said, on disk \| watches made of List |
 //! | 1 | [`config`], [`metrics`], [`cluster`] | what is true; what is counted; what is watched of the cluster |
-//! | 0 | [`telemetry`], [`lifecycle`], [`data_dir`], [`body`] | what is observed of a request, the log, traces; stopping; safe files; body types |
+//! | 0 | [`telemetry`], [`lifecycle`], [`data_dir`], [`body`], [`memo`] | what is observed of a request, the log, traces; stopping; safe files; body types; remembered answers |
 
 pub mod app;
 pub mod authn;
@@ -29,6 +29,7 @@ pub mod discovery;
 pub mod last_known_good;
 pub mod lifecycle;
 pub mod made_watch;
+pub mod memo;
 pub mod metrics;
 pub mod openapi;
 pub mod pki;

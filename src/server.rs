@@ -46,7 +46,7 @@ pub struct Parts {
     pub request_timeout: Duration,
     /// The certificate of the moment.
     pub serving: Arc<ServingCertificate>,
-    /// Who may sign client certificates.
+    /// Who may sign client certificates. In a cluster nobody of these: there the authenticator knows.
     pub client_roots: Vec<CertificateDer<'static>>,
 }
 
@@ -59,7 +59,12 @@ pub struct Server {
 impl Server {
     /// Puts a server together. The error: the client CAs cannot be used.
     pub fn new(parts: Parts) -> Result<Self, tls::TlsError> {
-        let tls = tls::server_config(parts.serving, &parts.client_roots)?;
+        let clients = if parts.authenticator.verifies_certificates() {
+            tls::Clients::HoldersOfKeys
+        } else {
+            tls::Clients::SignedBy(&parts.client_roots)
+        };
+        let tls = tls::server_config(parts.serving, clients)?;
         let steps = steps::Steps {
             authenticator: parts.authenticator,
             authorizer: parts.authorizer,

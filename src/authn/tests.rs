@@ -3,6 +3,8 @@ use std::time::Duration;
 
 use rcgen::{CertificateParams, DnType, KeyPair};
 
+use futures::FutureExt as _;
+
 use super::*;
 
 const FILE: &str = "# who may come in\n\
@@ -15,6 +17,16 @@ fn authenticator(text: &str) -> Authenticator {
     let temp = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(temp.path(), text).unwrap();
     Authenticator::new(Some(temp.path().into())).unwrap()
+}
+
+/// Standalone nobody is asked.
+fn at_once(
+    authenticator: &Authenticator,
+    headers: &HeaderMap,
+    certificate: Option<&ClientCertificate>,
+    now: SystemTime,
+) -> Result<Arc<UserInfo>, Refused> {
+    authenticator.authenticate(headers, certificate, now).now_or_never().unwrap()
 }
 
 fn headers(value: &str) -> HeaderMap {
@@ -37,14 +49,14 @@ fn certificate(cn: &str, organizations: &[&str]) -> CertificateDer<'static> {
 #[test]
 fn tokens_are_users() {
     let authenticator = authenticator(FILE);
-    let user = |value: &str| authenticator.authenticate(&headers(value), None, SystemTime::now());
+    let user = |value: &str| at_once(&authenticator, &headers(value), None, SystemTime::now());
     let alice = user("Bearer s3cret").unwrap();
     assert_eq!((alice.username.as_str(), alice.uid.as_str()), ("alice", "42"));
     assert_eq!(alice.groups, ["dev", "ops", AUTHENTICATED]);
     assert_eq!(user("bearer  t0ken").unwrap().username, "bob");
     assert_eq!(user("Bearer quo\"ted").unwrap().groups, ["system:masters", AUTHENTICATED]);
-    assert_eq!(user("Bearer wrong").unwrap_err(), Rejected::UnknownToken);
-    assert_eq!(user("Bearer s3cre").unwrap_err(), Rejected::UnknownToken);
+    assert_eq!(user("Bearer wrong").unwrap_err(), Rejected::UnknownToken.into());
+    assert_eq!(user("Bearer s3cre").unwrap_err(), Rejected::UnknownToken.into());
     for nothing in ["Basic Zm9vOmJhcg==", "Bearer", "Bearer ", "s3cret"] {
         assert_eq!(user(nothing).unwrap().username, ANONYMOUS, "{nothing}");
     }
@@ -54,8 +66,8 @@ fn tokens_are_users() {
 fn a_token_without_a_token_file_is_refused() {
     let authenticator = Authenticator::new(None).unwrap();
     let now = SystemTime::now();
-    assert!(authenticator.authenticate(&headers("Bearer x"), None, now).is_err());
-    let anonymous = authenticator.authenticate(&HeaderMap::new(), None, now).unwrap();
+    assert!(at_once(&authenticator, &headers("Bearer x"), None, now).is_err());
+    let anonymous = at_once(&authenticator, &HeaderMap::new(), None, now).unwrap();
     assert_eq!(anonymous.groups, [UNAUTHENTICATED]);
 }
 
@@ -63,19 +75,19 @@ fn a_token_without_a_token_file_is_refused() {
 fn a_certificate_is_a_user_until_it_ends() {
     let authenticator = authenticator(FILE);
     let der = certificate("admin", &["system:masters"]);
-    let user = CertificateUser::new(&der).unwrap();
+    let user = authenticator.certificate(&[der]).unwrap();
     let now = SystemTime::now();
-    let info = authenticator.authenticate(&headers("Bearer wrong"), Some(&user), now).unwrap();
+    let info = at_once(&authenticator, &headers("Bearer wrong"), Some(&user), now).unwrap();
     assert_eq!(info.username, "admin", "the certificate comes first");
     assert_eq!(info.groups, ["system:masters", AUTHENTICATED]);
-    let credential = &info.extra[CREDENTIAL_ID].items[0];
+    let credential = &info.extra["authentication.kubernetes.io/credential-id"].items[0];
     assert_eq!(credential.strip_prefix("X509SHA256=").map(str::len), Some(64));
-    let later = user.not_after + Duration::from_secs(1);
+    let later = user.user().unwrap().not_after + Duration::from_secs(1);
     assert_eq!(
-        authenticator.authenticate(&HeaderMap::new(), Some(&user), later).unwrap_err(),
-        Rejected::CertificateExpired
+        at_once(&authenticator, &HeaderMap::new(), Some(&user), later).unwrap_err(),
+        Rejected::CertificateExpired.into()
     );
-    let by_token = authenticator.authenticate(&headers("Bearer s3cret"), Some(&user), later);
+    let by_token = at_once(&authenticator, &headers("Bearer s3cret"), Some(&user), later);
     assert_eq!(by_token.unwrap().username, "alice");
 }
 
@@ -114,7 +126,7 @@ fn a_changed_file_is_read_again_and_a_bad_one_is_not_believed() {
     std::fs::write(temp.path(), "a,alice,1\n").unwrap();
     let authenticator = Authenticator::new(Some(temp.path().into())).unwrap();
     let knows = |token: &str| {
-        authenticator.authenticate(&headers(&format!("Bearer {token}")), None, SystemTime::now()).is_ok()
+        at_once(&authenticator, &headers(&format!("Bearer {token}")), None, SystemTime::now()).is_ok()
     };
     assert!(!authenticator.reload().unwrap());
     std::fs::write(temp.path(), "b,bob,1\n").unwrap();

@@ -51,7 +51,7 @@ impl ReviewCaller {
         }
     }
 
-    fn can_i(&self, mut review: SelfSubjectAccessReview) -> Result<SelfSubjectAccessReview, CallError> {
+    async fn can_i(&self, mut review: SelfSubjectAccessReview) -> Result<SelfSubjectAccessReview, CallError> {
         let spec = review.spec.clone().unwrap_or_default();
         let mut faults = metadata_faults(review.metadata.as_ref());
         let attributes = match (&spec.resource_attributes, &spec.non_resource_attributes) {
@@ -69,11 +69,18 @@ impl ReviewCaller {
             }
         };
         let Some(attributes) = attributes.filter(|_| faults.is_empty()) else { return Err(invalid(faults)) };
-        let Decision { allowed, reason } = self.authorizer.authorize(&self.user, &attributes);
+        let decided = self.authorizer.authorize(&self.user, &attributes).await;
+        let Decision { allowed, reason } = decided.map_err(|error| {
+            tracing::warn!(%error, "whether somebody may cannot be told");
+            status(Code::Unavailable, "the cluster's API server does not say: try again soon".into())
+        })?;
         // Without a time, as in Kubernetes: it says nothing that would age.
         review.metadata = Some(ObjectMeta { creation_timestamp: None, ..answered(review.metadata.as_ref()) });
-        review.status =
-            Some(SubjectAccessReviewStatus { allowed, reason: reason.to_owned(), ..Default::default() });
+        review.status = Some(SubjectAccessReviewStatus {
+            allowed,
+            reason: reason.as_str().to_owned(),
+            ..Default::default()
+        });
         Ok(review)
     }
 }
@@ -84,6 +91,7 @@ impl<'a> From<&'a ResourceAttributes> for Attributes<'a> {
             is_resource: true,
             verb: &asked.verb,
             group: &asked.group,
+            version: &asked.version,
             resource: &asked.resource,
             subresource: &asked.subresource,
             namespace: &asked.namespace,
@@ -112,7 +120,7 @@ impl Caller for ReviewCaller {
                 }
                 Ok(self.who_am_i(&review).encode_to_vec().into())
             }
-            CAN_I => Ok(self.can_i(decode(&call.message)?)?.encode_to_vec().into()),
+            CAN_I => Ok(self.can_i(decode(&call.message)?).await?.encode_to_vec().into()),
             other => Err(status(Code::Unimplemented, format!("{other} is not a review"))),
         }
     }

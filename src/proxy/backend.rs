@@ -61,7 +61,9 @@ impl Backend {
     ) -> Connector {
         match self {
             Self::Store(store) => Connector::Store(store.clone()),
-            Self::Review(review) => Connector::Review(ReviewCaller::new(Arc::clone(&user.user), *review)),
+            Self::Review(review) => {
+                Connector::Review(ReviewCaller::new(Arc::clone(&user.user), review.clone()))
+            }
             Self::Remote { backend, mapped, made, .. } => {
                 user.journey.set_backend(backend.endpoint());
                 let caller = backend.caller(metadata, deadline);

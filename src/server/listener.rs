@@ -27,7 +27,6 @@ use super::{
     steps::{MAX_HEADERS, Peer, Steps},
 };
 use crate::{
-    authn::CertificateUser,
     lifecycle::{Drain, Lifecycle},
     telemetry::{Reason, error_chain},
 };
@@ -151,8 +150,7 @@ impl Listener {
         let address = tcp.peer_addr().ok().map(|peer| peer.ip());
         let certificate = session
             .peer_certificates()
-            .and_then(|chain| chain.first())
-            .and_then(CertificateUser::new)
+            .and_then(|chain| self.steps.authenticator.certificate(chain))
             .map(Arc::new);
         // ALPN has decided; what begins otherwise is not looked at.
         let is_http2 = session.alpn_protocol() == Some(b"h2");

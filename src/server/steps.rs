@@ -21,8 +21,8 @@ use kubridge_bridge::{options, proto::UserInfo, request_info::RequestInfo, statu
 
 use super::respond::{Style, error_response};
 use crate::{
-    authn::{ANONYMOUS, Authenticator, CertificateUser},
-    authz::{Attributes, Authorizer, forbidden_message},
+    authn::{ANONYMOUS, Authenticator, ClientCertificate, Refused},
+    authz::{Attributes, Authorizer, Decision, forbidden_message},
     body::{self, Body, BodyError},
     lifecycle::{Deadline, Lifecycle},
     metrics::{Asked, Metrics, Tally},
@@ -36,6 +36,8 @@ const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 const TIMING: HeaderName = HeaderName::from_static("kubridge-timing");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const AUDIT_ID_LIMIT: usize = 64;
+/// Until a request is to be sent again that the cluster's API server had to say something to, and did not.
+const UNANSWERED_PAUSE: Duration = Duration::from_secs(1);
 /// The status of a request whose client went away before it was answered: in the log and in metrics, as other servers
 /// have it. Nobody gets it.
 const CLIENT_GONE: u16 = 499;
@@ -73,7 +75,7 @@ impl Handler {
 /// Who is at the other end of the connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer<'a> {
-    pub(super) certificate: Option<&'a CertificateUser>,
+    pub(super) certificate: Option<&'a ClientCertificate>,
     pub(super) address: Option<IpAddr>,
 }
 
@@ -126,16 +128,16 @@ impl Steps {
     async fn pass(&self, mut request: Request<Incoming>, peer: Peer<'_>, seen: &mut Seen) -> Answer {
         limit_head(request.headers())?;
         refuse_ambiguity(&request)?;
-        let user = self.authenticate(request.headers(), peer.certificate)?;
-        seen.journey.authenticated();
-        seen.user = Some(user.clone());
         let query = request.uri().query().unwrap_or_default();
         let info = RequestInfo::new(request.method(), request.uri().path(), query);
+        let user = self.authenticate(request.headers(), peer.certificate, &info).await?;
+        seen.journey.authenticated();
+        seen.user = Some(user.clone());
         seen.verb.clone_from(&info.verb);
         let asked = Asked::new(&info, request.method(), query, request.headers());
         let tally = seen.tally.insert(self.metrics.tally(&asked));
         refuse_impersonation(request.headers(), &user)?;
-        self.authorize(&user, &info)?;
+        self.authorize(&user, &info).await?;
         seen.journey.authorized();
         let deadline = self.deadline(query, &info)?;
         match deadline {
@@ -152,7 +154,7 @@ impl Steps {
             }
             seen.journey.set_trace(trace);
         }
-        strip(request.headers_mut());
+        self.strip(request.headers_mut());
         let caller = Caller {
             user,
             audit_id: seen.audit_id.clone(),
@@ -162,26 +164,51 @@ impl Steps {
         self.call(request, info, caller, deadline).await
     }
 
-    fn authenticate(
+    async fn authenticate(
         &self,
         headers: &HeaderMap,
-        certificate: Option<&CertificateUser>,
+        certificate: Option<&ClientCertificate>,
+        info: &RequestInfo,
     ) -> Result<Arc<UserInfo>, ApiError> {
-        self.authenticator
-            .authenticate(headers, certificate, SystemTime::now())
-            .map_err(|rejected| ApiError::unauthorized().with_log(rejected.to_string()))
+        let known = self.authenticator.authenticate(headers, certificate, SystemTime::now()).await;
+        known.map_err(|refused| match refused {
+            Refused::Rejected(rejected) => ApiError::unauthorized().with_log(rejected.to_string()),
+            Refused::Unanswered(_) | Refused::CasUnknown => unanswered(
+                "who you are cannot be found out: the cluster's API server does not say whether your credentials are good",
+                &refused,
+                info,
+            ),
+        })
     }
 
-    fn authorize(&self, user: &UserInfo, info: &RequestInfo) -> Result<(), ApiError> {
+    async fn authorize(&self, user: &UserInfo, info: &RequestInfo) -> Result<(), ApiError> {
         let what = Attributes::from(info);
-        if self.authorizer.authorize(user, &what).allowed {
+        let decided = self.authorizer.authorize(user, &what).await;
+        let Decision { allowed, reason } = decided.map_err(|error| {
+            unanswered("the cluster's API server does not say whether you may do this", &error, info)
+        })?;
+        if allowed {
             return Ok(());
         }
         // Who said nothing of themselves is asked to, before they are told what they may not.
-        if user.username == ANONYMOUS {
+        if user.username == ANONYMOUS && self.authorizer.asks_who() {
             return Err(ApiError::unauthorized().with_log("no credentials"));
         }
-        Err(ApiError::forbidden(&info.api_group, &info.resource, &info.name, &forbidden_message(user, &what)))
+        let message = forbidden_message(user, &what, &reason);
+        Err(ApiError::forbidden(&info.api_group, &info.resource, &info.name, &message))
+    }
+
+    /// Who asks was decided: what the client said of itself, and the secret it proved it with, goes no further; nor does
+    /// what is between the client and us.
+    fn strip(&self, headers: &mut HeaderMap) {
+        let said: Vec<HeaderName> = headers
+            .keys()
+            .filter(|name| **name == TIMING || self.authenticator.is_about_caller(name))
+            .cloned()
+            .collect();
+        for name in said {
+            headers.remove(name);
+        }
     }
 
     /// `None` for what may take as long as it wants.
@@ -274,19 +301,11 @@ fn refuse_impersonation(headers: &HeaderMap, user: &UserInfo) -> Result<(), ApiE
     Err(ApiError::forbidden("authentication.k8s.io", "users", named, &message))
 }
 
-/// Who asks was decided: what the client said of itself, and the secret it proved it with, goes no further; nor does
-/// what is between the client and us.
-fn strip(headers: &mut HeaderMap) {
-    let said: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| {
-            **name == header::AUTHORIZATION || **name == TIMING || name.as_str().starts_with("x-remote-")
-        })
-        .cloned()
-        .collect();
-    for name in said {
-        headers.remove(name);
-    }
+/// The cluster's API server is away: nothing ran, and it may be back soon.
+fn unanswered(message: &str, why: &dyn std::error::Error, info: &RequestInfo) -> ApiError {
+    let error = ApiError::service_unavailable(message).with_log(telemetry::error_chain(why));
+    // A client that discovers would stand still for it.
+    if info.is_resource_request { error.with_retry_after(UNANSWERED_PAUSE) } else { error }
 }
 
 /// What a resource's path is an instance of.

@@ -29,7 +29,7 @@ impl Source {
             .map_err(|faults| anyhow::anyhow!("{faults:?}"))
             .context("the built-in APIs have faults")?;
         let backend = |api: &Api| match api.group.as_str() {
-            "authentication.k8s.io" | "authorization.k8s.io" => Backend::Review(*authorizer),
+            "authentication.k8s.io" | "authorization.k8s.io" => Backend::Review(authorizer.clone()),
             _ => Backend::Store(registry.caller()),
         };
         Ok(own.apis.into_iter().map(|api| (Arc::clone(&api), backend(&api))).collect())

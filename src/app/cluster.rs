@@ -1,0 +1,96 @@
+//! The wiring of a process that serves a cluster: what takes the place of the embedded store, the token file and the CA
+//! of its own.
+
+use anyhow::Context as _;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::{
+    aggregation::Source,
+    host_name,
+    keeper::{self, Given, Keeper},
+};
+use crate::{
+    authn::Authenticator,
+    authz::{self, Authorizer},
+    cluster::{Cluster, Election, Namespaces, Services, authentication},
+    config::{self, Config, ServiceName},
+    data_dir::DataDir,
+    lifecycle::Lifecycle,
+    pki::SharedCa,
+    registry::watch_cluster,
+};
+
+/// The cluster that is served.
+pub(super) struct Served<'a> {
+    cluster: Cluster,
+    settings: &'a config::Cluster,
+    ca: SharedCa,
+}
+
+impl<'a> Served<'a> {
+    /// The cluster of the settings, if any; takes over the certificate authority that its replicas share.
+    pub(super) async fn open(config: &'a Config, data_dir: &DataDir) -> anyhow::Result<Option<Self>> {
+        let Some(settings) = &config.cluster else { return Ok(None) };
+        let cluster = Cluster::connect(settings.kubeconfig.as_deref()).await?;
+        let ServiceName { namespace, name } = &settings.service;
+        tracing::info!(api_server = cluster.server(), service = %settings.service, "serving a cluster");
+        let ca = SharedCa::new(cluster.client(), namespace, &format!("{name}-ca"), data_dir)?;
+        let before = data_dir.join("pki/ca.pem").exists();
+        keeper::take_over(&ca, before).await.context("the cluster's API server is needed for it")?;
+        Ok(Some(Self { cluster, settings, ca }))
+    }
+
+    /// Who calls, as the cluster knows it. Ready is who knows whom the cluster trusts.
+    pub(super) fn authenticator(&self, lifecycle: &Lifecycle, tasks: &mut JoinSet<()>) -> Authenticator {
+        let (trusted, follow) = authentication::follow(self.cluster.client());
+        tasks.spawn(follow);
+        let (latch, mut known) = (lifecycle.latch("authentication"), trusted.clone());
+        tasks.spawn(async move {
+            if known.wait_for(|trusted| trusted.is_known).await.is_ok() {
+                latch.set();
+            }
+        });
+        Authenticator::in_cluster(self.cluster.client(), trusted)
+    }
+
+    /// Who may, as the cluster has it.
+    pub(super) fn authorizer(&self) -> Authorizer {
+        Authorizer::in_cluster(self.cluster.client(), authz::Settings::default())
+    }
+
+    /// Where backends are.
+    pub(super) fn services(&self) -> Services {
+        Services::new(self.cluster.client(), self.settings.zone.as_deref(), &self.settings.domain)
+    }
+
+    /// In which namespaces something may be made.
+    pub(super) fn namespaces(&self, tasks: &mut JoinSet<()>) -> Namespaces {
+        let (namespaces, follow) = Namespaces::new(self.cluster.client());
+        tasks.spawn(follow);
+        namespaces
+    }
+
+    /// The APIServices of the cluster, and what is done for them. Ready is who knows them.
+    pub(super) fn source(&self, config: &Config, lifecycle: &Lifecycle, tasks: &mut JoinSet<()>) -> Source {
+        let (client, service) = (self.cluster.client(), self.settings.service.clone());
+        let (snapshots, follow) = watch_cluster(client.clone(), service.clone());
+        tasks.spawn(follow);
+        let (latch, mut known) = (lifecycle.latch("apiservices"), snapshots.clone());
+        tasks.spawn(async move {
+            if known.wait_for(Option::is_some).await.is_ok() {
+                latch.set();
+            }
+        });
+        let host = host_name().map(|name| name.to_string()).unwrap_or_default();
+        let identity = format!("{host}_{}", Uuid::new_v4());
+        let election = Election::new(client.clone(), &service.namespace, &service.name, identity);
+        let given = config.tls.own.as_ref().map(|_| Given { ca_file: self.settings.tls_ca_file.clone() });
+        let leads = election.leads();
+        let keeper = Keeper { ca: self.ca.clone(), client, service, given, leads, claims: snapshots.clone() };
+        tasks.spawn(keeper.run());
+        let drain = lifecycle.drain();
+        tasks.spawn(async move { election.run(drain.draining()).await });
+        Source::Cluster(snapshots)
+    }
+}
