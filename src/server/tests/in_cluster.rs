@@ -210,7 +210,7 @@ async fn why_a_certificate_is_refused_is_known() {
     let (_, receiver) = watch::channel(config);
     let authenticator = Authenticator::in_cluster(cluster.api_server.client(), receiver);
     let why = async |identity: &Identity| {
-        let certificate = authenticator.certificate(&[identity.certificate.clone()]);
+        let certificate = authenticator.certificate(std::slice::from_ref(&identity.certificate));
         let refused = authenticator
             .authenticate(&http::HeaderMap::new(), certificate.as_ref(), SystemTime::now())
             .await;
