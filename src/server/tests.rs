@@ -11,6 +11,7 @@ use std::{
 use futures::FutureExt as _;
 use http::StatusCode;
 use http_body_util::BodyExt as _;
+use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
 use tokio::{
     net::TcpListener,
@@ -30,6 +31,8 @@ use crate::{
     proxy::Proxy,
 };
 
+mod in_cluster;
+
 const MACHINES: &str = "/apis/inventory.example.com/v1/namespaces/default/machines";
 const TOKENS: &str = "alice-token,alice,1,dev\nroot-token,root,2,system:masters\n";
 const ID: &str = "0a1b2c3d-0000-4000-8000-000000000000";
@@ -44,6 +47,17 @@ struct Running {
 
 /// A server with the real steps; `last` stands in for the router.
 async fn start(mode: AuthorizationMode, timeout: Duration, last: Option<Handler>) -> Running {
+    let tokens = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(tokens.path(), TOKENS).unwrap();
+    let authenticator = Authenticator::new(Some(tokens.path().into())).unwrap();
+    serve((authenticator, Authorizer::new(mode)), timeout, last).await
+}
+
+async fn serve(
+    (authenticator, authorizer): (Authenticator, Authorizer),
+    timeout: Duration,
+    last: Option<Handler>,
+) -> Running {
     let temp = tempfile::tempdir().unwrap();
     let data = DataDir::open(&temp.path().join("data")).unwrap();
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -51,8 +65,6 @@ async fn start(mode: AuthorizationMode, timeout: Duration, last: Option<Handler>
     let names =
         Names { sans: vec![San::Dns("api.example.com".into())], server_url: format!("https://{address}") };
     let pki = Pki::open(&data, &Tls::default(), names, SystemTime::now()).unwrap();
-    let tokens = temp.path().join("tokens.csv");
-    std::fs::write(&tokens, TOKENS).unwrap();
     let lifecycle = Lifecycle::new();
     let metrics = Metrics::new();
     let router = Router {
@@ -63,8 +75,8 @@ async fn start(mode: AuthorizationMode, timeout: Duration, last: Option<Handler>
         metrics: metrics.clone(),
     };
     let server = Server::new(Parts {
-        authenticator: Arc::new(Authenticator::new(Some(tokens)).unwrap()),
-        authorizer: Authorizer::new(mode),
+        authenticator: Arc::new(authenticator),
+        authorizer,
         handler: last.unwrap_or_else(|| router.handler()),
         lifecycle: lifecycle.clone(),
         metrics,
@@ -109,7 +121,20 @@ enum Http {
 
 impl Running {
     fn client(&self, http: Http, with_certificate: bool) -> reqwest::Client {
-        let data = self.temp.path().join("data");
+        let identity = with_certificate.then(|| {
+            use rustls::pki_types::pem::PemObject as _;
+            let pem = std::fs::read(self.temp.path().join("data/pki/admin.pem")).unwrap();
+            let chain = vec![CertificateDer::from_pem_slice(&pem).unwrap()];
+            (chain, PrivateKeyDer::from_pem_slice(&pem).unwrap())
+        });
+        self.client_of(http, identity)
+    }
+
+    fn client_of(
+        &self,
+        http: Http,
+        identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+    ) -> reqwest::Client {
         let mut roots = rustls::RootCertStore::empty();
         for root in self.pki.client_roots() {
             roots.add(root.clone()).unwrap();
@@ -119,13 +144,9 @@ impl Running {
                 .with_safe_default_protocol_versions()
                 .unwrap()
                 .with_root_certificates(roots);
-        let mut config = if with_certificate {
-            use rustls::pki_types::{PrivateKeyDer, pem::PemObject as _};
-            let pem = std::fs::read(data.join("pki/admin.pem")).unwrap();
-            let chain = vec![CertificateDer::from_pem_slice(&pem).unwrap()];
-            config.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(&pem).unwrap()).unwrap()
-        } else {
-            config.with_no_client_auth()
+        let mut config = match identity {
+            Some((chain, key)) => config.with_client_auth_cert(chain, key).unwrap(),
+            None => config.with_no_client_auth(),
         };
         config.alpn_protocols = match http {
             Http::One => vec![b"http/1.1".to_vec()],
