@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::{ControlPlane, Kubectl};
+use super::{Client, ControlPlane, Kubectl};
 
 /// The group and version that the inventory serves.
 pub const API_SERVICE: &str = "v1.inventory.example.com";
@@ -116,6 +116,17 @@ impl Cluster {
     /// The directory of the Kubridge of this number.
     pub fn data_dir(&self, number: usize) -> PathBuf {
         self.dir.path().join(format!("kubridge-{number}"))
+    }
+
+    /// The administrator of the cluster, at a Kubridge directly.
+    pub fn direct(&self, number: usize) -> Client {
+        self.direct_as(number, Some(&self.plane.is.admin.identity()))
+    }
+
+    /// Somebody with a certificate, or nobody, at a Kubridge directly.
+    pub fn direct_as(&self, number: usize, identity: Option<&[u8]>) -> Client {
+        let ca = fs::read(self.data_dir(number).join("pki/ca.crt")).unwrap();
+        Client::by_name(SERVER_NAME, self.kubridges[number].address(), &ca, identity)
     }
 
     /// A file of this test.
