@@ -238,8 +238,8 @@ impl Bound {
     }
 
     /// `DATA_DIR/admin.kubeconfig`.
-    pub fn kubeconfig(&self) -> PathBuf {
-        self.upkeep.pki.kubeconfig().to_owned()
+    pub fn kubeconfig(&self) -> Option<PathBuf> {
+        self.upkeep.pki.kubeconfig().map(Path::to_owned)
     }
 
     /// What `/readyz` is made of.
@@ -255,7 +255,8 @@ impl Bound {
     /// Serves until a signal, then stops in order; a second signal, or the end of the grace, cuts what is left.
     pub async fn run(self, signals: Signals) -> anyhow::Result<()> {
         let Self { address, lifecycle, server, socket, upkeep, mut tasks, traces, .. } = self;
-        tracing::info!(%address, kubeconfig = %upkeep.pki.kubeconfig().display(), "serving");
+        let kubeconfig = upkeep.pki.kubeconfig().map(|file| tracing::field::display(file.display()));
+        tracing::info!(%address, kubeconfig, "serving");
         tasks.spawn(upkeep.run());
         let stop = stop(lifecycle, signals, self.shutdown_delay, self.shutdown_grace);
         serve_until_stopped(server.serve(socket), stop).await;
@@ -369,7 +370,8 @@ fn names(config: &Config, address: SocketAddr) -> Names {
         }
         None => format!("https://{address}"),
     };
-    Names { sans, server_url }
+    // In a cluster the administrators are its own.
+    Names { sans, server_url: config.cluster.is_none().then_some(server_url) }
 }
 
 fn host_name() -> Option<San> {

@@ -39,10 +39,10 @@ pub const RENEW_BEFORE: Duration = Duration::from_secs(30 * 24 * 3600);
 #[derive(Debug)]
 pub struct Pki {
     dir: PathBuf,
-    kubeconfig: PathBuf,
+    /// Where the administrator's kubeconfig is, and the server that it names; `None`: there is no administrator of ours.
+    administrator: Option<(PathBuf, String)>,
     tls: Tls,
     sans: Vec<San>,
-    server_url: String,
     serving: Arc<ServingCertificate>,
     client: Arc<ClientCertificate>,
     proxy_client: Arc<ClientCertificate>,
@@ -74,7 +74,7 @@ pub struct Names {
     /// Names of the serving certificate, beside `localhost`, `127.0.0.1` and `::1`.
     pub sans: Vec<San>,
     /// The server of the kubeconfig.
-    pub server_url: String,
+    pub server_url: Option<String>,
 }
 
 /// Why there are no usable keys and certificates.
@@ -119,9 +119,7 @@ impl Pki {
         ]);
         sans.sort();
         sans.dedup();
-        let kubeconfig = data_dir.join("admin.kubeconfig");
         let authority = load_authority(&dir, now)?;
-        let admin = load_leaf(&dir, &authority, &Purpose::Admin, now)?;
         let serving = certificate(&dir, &authority, &Purpose::Serving(&sans), tls.own.as_ref(), now)?;
         let client = certificate(&dir, &authority, &Purpose::Backends, tls.backend_client.as_ref(), now)?;
         let proxy_client = proxy_client(&client, tls)?;
@@ -131,16 +129,15 @@ impl Pki {
         }
         let pki = Self {
             dir,
-            kubeconfig,
+            administrator: names.server_url.map(|url| (data_dir.join("admin.kubeconfig"), url)),
             tls: tls.clone(),
             sans,
-            server_url: names.server_url,
             serving: Arc::new(ServingCertificate(ArcSwap::from_pointee(serving))),
             client: Arc::new(ClientCertificate(ArcSwap::from_pointee(client))),
             proxy_client: Arc::new(ClientCertificate(ArcSwap::from_pointee(proxy_client))),
             client_roots,
         };
-        pki.write_derived(&authority, &admin)?;
+        pki.write_derived(&authority, now)?;
         Ok(pki)
     }
 
@@ -165,15 +162,14 @@ impl Pki {
     }
 
     /// Where the kubeconfig is.
-    pub fn kubeconfig(&self) -> &Path {
-        &self.kubeconfig
+    pub fn kubeconfig(&self) -> Option<&Path> {
+        self.administrator.as_ref().map(|(kubeconfig, _)| kubeconfig.as_path())
     }
 
     /// Renews what is due at `now` and reads given certificates again. On an error the present ones stay in use;
     /// a given one that cannot be used does not keep the others from being renewed.
     pub fn refresh(&self, now: SystemTime) -> Result<Refreshed, PkiError> {
         let authority = load_authority(&self.dir, now)?;
-        let admin = load_leaf(&self.dir, &authority, &Purpose::Admin, now)?;
         let (own, client) = (self.tls.own.as_ref(), self.tls.backend_client.as_ref());
         let serving = certificate(&self.dir, &authority, &Purpose::Serving(&self.sans), own, now);
         let serving = serving.map(|new| replace(&self.serving.0, new));
@@ -184,17 +180,19 @@ impl Pki {
             (Ok(new), None) => Ok(replace(&self.proxy_client.0, new.clone())),
         };
         let client = client.map(|new| replace(&self.client.0, new));
-        self.write_derived(&authority, &admin)?;
+        self.write_derived(&authority, now)?;
         Ok(Refreshed { serving: serving?, client: client?, proxy_client: proxy_client? })
     }
 
-    fn write_derived(&self, authority: &Authority, admin: &issue::Leaf) -> Result<(), PkiError> {
+    fn write_derived(&self, authority: &Authority, now: SystemTime) -> Result<(), PkiError> {
         write_if_different(&self.dir.join("ca.crt"), &authority.certificate_pem())?;
+        let Some((kubeconfig, server_url)) = &self.administrator else { return Ok(()) };
+        let admin = load_leaf(&self.dir, authority, &Purpose::Admin, now)?;
         let trust = match &self.tls.own {
             None => authority.certificate_pem(),
             Some(own) => trust_of(&certificates(&own.cert_file)?),
         };
-        write_if_different(&self.kubeconfig, &kubeconfig::document(&self.server_url, &trust, admin))
+        write_if_different(kubeconfig, &kubeconfig::document(server_url, &trust, &admin))
     }
 }
 

@@ -104,7 +104,7 @@ async fn passthrough(dir: PathBuf, backend: &str) -> anyhow::Result<()> {
     let dir = DataDir::open(&dir)?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let names = Names { sans: Vec::new(), server_url: format!("https://127.0.0.1:{}", address.port()) };
+    let names = Names { sans: Vec::new(), server_url: Some(format!("https://127.0.0.1:{}", address.port())) };
     let pki = Pki::open(&dir, &Tls::default(), names, std::time::SystemTime::now())?;
     let endpoint = Endpoint::parse(&format!("grpc://{backend}"))?;
     let backend = Backend::new(endpoint, &TlsOptions::default(), Options::default())?;

@@ -36,7 +36,7 @@ async fn the_data_directory_is_held_until_the_end() {
     let temp = tempfile::tempdir().unwrap();
     let bound = App::build(config(temp.path())).await.unwrap();
     let url = format!("server: \"https://127.0.0.1:{}\"", bound.address().port());
-    assert!(std::fs::read_to_string(bound.kubeconfig()).unwrap().contains(&url));
+    assert!(std::fs::read_to_string(bound.kubeconfig().unwrap()).unwrap().contains(&url));
     let second = App::build(config(temp.path())).await.unwrap_err().to_string();
     assert!(second.contains("in use by another kubridge"), "{second}");
     let (stop, signals) = mpsc::channel(2);

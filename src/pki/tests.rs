@@ -25,7 +25,7 @@ impl Home {
 
     fn open_as(&self, sans: &[&str], url: &str) -> Result<Pki, PkiError> {
         let sans = sans.iter().map(|s| s.parse().unwrap()).collect();
-        Pki::open(&self.data, &Tls::default(), Names { sans, server_url: url.into() }, self.now)
+        Pki::open(&self.data, &Tls::default(), Names { sans, server_url: Some(url.into()) }, self.now)
     }
 
     fn text(&self, name: &str) -> String {
@@ -180,7 +180,7 @@ fn own_certificates_are_served_and_reloaded() {
         key_file: other.data.join("pki/serving.pem"),
     };
     let tls = Tls { own: Some(own), ..Tls::default() };
-    let names = Names { sans: Vec::new(), server_url: "https://x".into() };
+    let names = Names { sans: Vec::new(), server_url: Some("https://x".into()) };
     let pki = Pki::open(&home.data, &tls, names.clone(), home.now).unwrap();
     assert!(!home.data.join("pki/serving.pem").exists());
     let old = served(&pki);
@@ -215,7 +215,7 @@ fn a_given_client_certificate_is_shown_and_its_loss_stops_no_renewal() {
     let file = other.data.join("pki/backend-client.pem");
     let own = OwnCertificate { cert_file: file.clone(), key_file: file.clone() };
     let tls = Tls { backend_client: Some(own), ..Tls::default() };
-    let names = Names { sans: Vec::new(), server_url: "https://x".into() };
+    let names = Names { sans: Vec::new(), server_url: Some("https://x".into()) };
     let pki = Pki::open(&home.data, &tls, names, home.now).unwrap();
     assert_eq!(shown(&pki), theirs);
     assert!(!home.data.join("pki/backend-client.pem").exists());

@@ -62,8 +62,10 @@ async fn serve(
     let data = DataDir::open(&temp.path().join("data")).unwrap();
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
-    let names =
-        Names { sans: vec![San::Dns("api.example.com".into())], server_url: format!("https://{address}") };
+    let names = Names {
+        sans: vec![San::Dns("api.example.com".into())],
+        server_url: Some(format!("https://{address}")),
+    };
     let pki = Pki::open(&data, &Tls::default(), names, SystemTime::now()).unwrap();
     let lifecycle = Lifecycle::new();
     let metrics = Metrics::new();

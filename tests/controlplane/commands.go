@@ -23,7 +23,7 @@ func etcdArgs(dir string, clients, peers int) []string {
 	}
 }
 
-func kubeAPIServerArgs(pki *certificates, etcd string, port int) []string {
+func kubeAPIServerArgs(pki *certificates, etcd string, port int, options Options) []string {
 	return []string{
 		"kube-apiserver",
 		"--etcd-servers=" + etcd,
@@ -48,6 +48,7 @@ func kubeAPIServerArgs(pki *certificates, etcd string, port int) []string {
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file=" + pki.serviceAccountKey,
 		"--service-account-signing-key-file=" + pki.serviceAccountKey,
+		fmt.Sprintf("--enable-aggregator-routing=%t", options.AggregatorRouting),
 		"--profiling=false",
 	}
 }

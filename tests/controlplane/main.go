@@ -54,6 +54,7 @@ func runUp(args []string) int {
 	flags.BoolVar(&options.ControllerManager, "controller-manager", false, "also start kube-controller-manager")
 	flags.IntVar(&options.SampleAPIServers, "sample-apiservers", 0, "how many sample-apiservers to start, all over the same data")
 	flags.BoolVar(&options.Aggregate, "aggregate", false, "kube-apiserver itself aggregates the first sample-apiserver")
+	flags.BoolVar(&options.AggregatorRouting, "aggregator-routing", false, "kube-apiserver dials the endpoints of aggregated APIs itself")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return 0

@@ -21,6 +21,7 @@ type Options struct {
 	ControllerManager bool
 	SampleAPIServers  int
 	Aggregate         bool
+	AggregatorRouting bool
 }
 
 // sampleName is what sample-apiserver's certificate says, and nothing else: who reaches it has asked for this name.
@@ -192,7 +193,7 @@ func (p *plane) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	kubeAPIServer, err := p.begin(&child{name: "kube-apiserver", args: kubeAPIServerArgs(pki, etcd, ports[2]), ready: "https://" + api + "/readyz", client: client})
+	kubeAPIServer, err := p.begin(&child{name: "kube-apiserver", args: kubeAPIServerArgs(pki, etcd, ports[2], p.options), ready: "https://" + api + "/readyz", client: client})
 	if err != nil {
 		return err
 	}

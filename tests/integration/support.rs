@@ -15,6 +15,7 @@ mod postgres;
 mod program;
 pub mod recorder;
 mod relay;
+pub mod replicas;
 mod scripted;
 mod stack;
 

@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use prost_reflect::MessageDescriptor;
 
-use super::{ApiError, StatusCause, errors::MODIFIED, json_path};
+use super::{
+    ApiError, StatusCause,
+    errors::{MODIFIED, qualified},
+    json_path,
+};
 use crate::caller::{
     BackendStatus, CallError, Class, Code, Detail, FieldViolation, PreconditionViolation, Ran,
     TransportError, TransportKind,
@@ -176,8 +180,8 @@ fn from_status(status: &BackendStatus, cx: &ErrorContext<'_>) -> ApiError {
             (Class::Write, None) => ApiError::outcome_unknown(),
         },
         Code::Unavailable => match (cx.verb.class(), promised(status)) {
-            (_, Some(after)) => ApiError::service_unavailable(UNAVAILABLE).with_retry_after(after),
-            (Class::Read, None) => ApiError::service_unavailable(UNAVAILABLE).with_retry_after(SOON),
+            (_, Some(after)) => unavailable(cx).with_retry_after(after),
+            (Class::Read, None) => unavailable(cx).with_retry_after(SOON),
             (Class::Write, None) => ApiError::outcome_unknown(),
         },
         // UNAUTHENTICATED: the backend rejected us; a 401 would log the user out.
@@ -211,7 +215,7 @@ fn from_transport(failure: &TransportError, cx: &ErrorContext<'_>) -> ApiError {
             TransportKind::Unavailable | TransportKind::Broken | TransportKind::Cancelled,
             Class::Write,
             Ran::No,
-        ) => ApiError::service_unavailable(UNAVAILABLE).with_retry_after(SOON),
+        ) => unavailable(cx).with_retry_after(SOON),
         (
             TransportKind::Unavailable
             | TransportKind::Broken
@@ -226,9 +230,14 @@ fn from_transport(failure: &TransportError, cx: &ErrorContext<'_>) -> ApiError {
 }
 
 const SOON: Duration = Duration::from_secs(1);
-const UNAVAILABLE: &str = "the backend of this API is not available at the moment";
 const BUSY: &str = "too many requests to the backend of this API are in flight, please try again later";
 const TOO_LATE: &str = "the backend did not answer in time";
+
+/// Names the resource: a namespace that cannot be emptied shows this text and nothing else.
+fn unavailable(cx: &ErrorContext<'_>) -> ApiError {
+    let of = qualified(cx.group, cx.resource);
+    ApiError::service_unavailable(format!("the backend of {of} is not available at the moment"))
+}
 
 fn or<'a>(text: &'a str, default: &'a str) -> &'a str {
     if text.is_empty() { default } else { text }

@@ -5,3 +5,4 @@ mod delegate;
 mod flunders;
 mod in_cluster;
 mod plane;
+mod replicas;

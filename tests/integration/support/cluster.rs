@@ -13,7 +13,8 @@ use super::{Client, ControlPlane, Kubectl};
 pub const API_SERVICE: &str = "v1.inventory.example.com";
 /// The name that kube-apiserver calls Kubridge by.
 const SERVER_NAME: &str = "kubridge.kubridge-system.svc";
-const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/manifests");
+/// The plain manifests.
+pub const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/manifests");
 
 /// The inventory's group is one: one test at a time has it.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());

@@ -258,7 +258,7 @@ pub fn administrator(data_dir: &Path) -> (String, Vec<u8>, Client) {
 /// The CA of a data directory, made as its first start makes it.
 fn kubridge_ca(data_dir: &Path) -> String {
     let held = DataDir::open(data_dir).unwrap();
-    let names = Names { sans: Vec::new(), server_url: "https://127.0.0.1".into() };
+    let names = Names { sans: Vec::new(), server_url: Some("https://127.0.0.1".into()) };
     Pki::open(&held, &Tls::default(), names, SystemTime::now()).unwrap();
     fs::read_to_string(data_dir.join("pki/ca.crt")).unwrap()
 }
