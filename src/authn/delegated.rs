@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo as ReviewedUser};
 use kube::Client;
 use kubridge_bridge::proto::{ExtraValue, UserInfo};
@@ -61,12 +61,9 @@ impl Delegated {
         refused.map_or(Ok(None), Err)
     }
 
-    pub(super) fn is_about_caller(&self, name: &HeaderName) -> bool {
-        self.config
-            .borrow()
-            .front_proxy
-            .as_ref()
-            .is_some_and(|proxy| front_proxy::is_about_caller(proxy, name))
+    /// What the cluster says of CAs and front proxies now.
+    pub(super) fn config(&self) -> Arc<AuthenticationConfig> {
+        self.config.borrow().clone()
     }
 
     fn by_certificate(
@@ -75,7 +72,7 @@ impl Delegated {
         chain: &Chain,
         now: SystemTime,
     ) -> Result<Arc<UserInfo>, Refused> {
-        let config = self.config.borrow().clone();
+        let config = self.config();
         if !config.is_known {
             return Err(Refused::CasUnknown);
         }
