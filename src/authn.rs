@@ -142,11 +142,22 @@ impl Authenticator {
         Ok(known.unwrap_or_else(|| self.anonymous.clone()))
     }
 
-    /// Whether a header says who asks, or might to somebody else: it goes no further.
-    pub fn is_about_caller(&self, name: &HeaderName) -> bool {
-        *name == AUTHORIZATION
-            || name.as_str().starts_with("x-remote-")
-            || matches!(&self.means, Means::Cluster(cluster) if cluster.is_about_caller(name))
+    /// Removes what says who asks, or might to somebody else, and the secret that it was proved with.
+    pub fn strip(&self, headers: &mut HeaderMap) {
+        let config = match &self.means {
+            Means::Standalone(_) => None,
+            Means::Cluster(cluster) => Some(cluster.config()),
+        };
+        let proxy = config.as_ref().and_then(|config| config.front_proxy.as_ref());
+        let is_about_caller = |name: &HeaderName| {
+            *name == AUTHORIZATION
+                || name.as_str().starts_with("x-remote-")
+                || proxy.is_some_and(|proxy| front_proxy::is_about_caller(proxy, name))
+        };
+        let said: Vec<HeaderName> = headers.keys().filter(|name| is_about_caller(name)).cloned().collect();
+        for name in said {
+            headers.remove(name);
+        }
     }
 
     /// Reads the token file again if it has changed; whether it had. On an error the old tokens stay good.

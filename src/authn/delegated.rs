@@ -6,7 +6,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderMap, HeaderName};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use http::{
+    HeaderMap,
+    header::{SEC_WEBSOCKET_PROTOCOL, UPGRADE},
+};
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo as ReviewedUser};
 use kube::Client;
 use kubridge_bridge::proto::{ExtraValue, UserInfo};
@@ -22,6 +26,8 @@ use crate::{
 const GOOD: Duration = Duration::from_secs(10);
 /// So many tokens.
 const CAPACITY: usize = 4096;
+/// Before a token, in base64url without padding.
+const WEBSOCKET_BEARER: &str = "base64url.bearer.authorization.k8s.io.";
 
 /// Asks the cluster.
 pub(super) struct Delegated {
@@ -58,15 +64,16 @@ impl Delegated {
         if let Some(token) = bearer(headers) {
             return Ok(Some(self.by_token(token).await?));
         }
+        if let Some(token) = websocket_bearer(headers) {
+            let token = token.ok_or(Rejected::UnknownToken)?;
+            return Ok(Some(self.by_token(&token).await?));
+        }
         refused.map_or(Ok(None), Err)
     }
 
-    pub(super) fn is_about_caller(&self, name: &HeaderName) -> bool {
-        self.config
-            .borrow()
-            .front_proxy
-            .as_ref()
-            .is_some_and(|proxy| front_proxy::is_about_caller(proxy, name))
+    /// What the cluster says of CAs and front proxies now.
+    pub(super) fn config(&self) -> Arc<AuthenticationConfig> {
+        self.config.borrow().clone()
     }
 
     fn by_certificate(
@@ -75,7 +82,7 @@ impl Delegated {
         chain: &Chain,
         now: SystemTime,
     ) -> Result<Arc<UserInfo>, Refused> {
-        let config = self.config.borrow().clone();
+        let config = self.config();
         if !config.is_known {
             return Err(Refused::CasUnknown);
         }
@@ -97,6 +104,18 @@ impl Delegated {
         };
         Ok(self.tokens.get(hasher.key(), ask).await??)
     }
+}
+
+/// The token of a browser, which cannot send an Authorization header with a WebSocket: one of the protocols that it asks
+/// for. `Some(None)`: there is one that cannot be read, or there are two.
+fn websocket_bearer(headers: &HeaderMap) -> Option<Option<String>> {
+    headers.get(UPGRADE).filter(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"))?;
+    let asked = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    let mut tokens =
+        asked.flat_map(|value| value.split(',')).filter_map(|one| one.trim().strip_prefix(WEBSOCKET_BEARER));
+    let token = tokens.next()?;
+    let bytes = URL_SAFE_NO_PAD.decode(token).ok().filter(|_| tokens.next().is_none());
+    Some(bytes.and_then(|bytes| String::from_utf8(bytes).ok()).filter(|token| !token.is_empty()))
 }
 
 /// Whose token it is.

@@ -154,7 +154,9 @@ impl Steps {
             }
             seen.journey.set_trace(trace);
         }
-        self.strip(request.headers_mut());
+        // Who asks was decided, and what is between the client and us is nobody else's either.
+        self.authenticator.strip(request.headers_mut());
+        request.headers_mut().remove(TIMING);
         let caller = Caller {
             user,
             audit_id: seen.audit_id.clone(),
@@ -196,19 +198,6 @@ impl Steps {
         }
         let message = forbidden_message(user, &what, &reason);
         Err(ApiError::forbidden(&info.api_group, &info.resource, &info.name, &message))
-    }
-
-    /// Who asks was decided: what the client said of itself, and the secret it proved it with, goes no further; nor does
-    /// what is between the client and us.
-    fn strip(&self, headers: &mut HeaderMap) {
-        let said: Vec<HeaderName> = headers
-            .keys()
-            .filter(|name| **name == TIMING || self.authenticator.is_about_caller(name))
-            .cloned()
-            .collect();
-        for name in said {
-            headers.remove(name);
-        }
     }
 
     /// `None` for what may take as long as it wants.

@@ -82,3 +82,23 @@ async fn without_the_api_server_a_token_is_nobodys_and_not_even_nobody() {
     advance(GOOD).await;
     assert!(matches!(by(&authenticator, "good").await, Err(Refused::Unanswered(_))));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_browser_has_its_token_among_the_protocols_of_a_websocket() {
+    let server = server();
+    let authenticator = authenticator(&server);
+    let who = async |upgrade: &str, protocols: &str| {
+        let headers = [(UPGRADE, upgrade), (SEC_WEBSOCKET_PROTOCOL, protocols)];
+        let headers = headers.into_iter().map(|(name, value)| (name, value.parse().unwrap())).collect();
+        let known = authenticator.authenticate(&headers, None, SystemTime::now()).await;
+        known.map(|user| user.username.clone()).unwrap_or_default()
+    };
+    let good = format!("{WEBSOCKET_BEARER}{}", URL_SAFE_NO_PAD.encode("good"));
+    let robot = "system:serviceaccount:default:robot";
+    assert_eq!(who("WebSocket", &format!("v5.channel.k8s.io, {good}")).await, robot);
+    assert_eq!(who("websocket", "v5.channel.k8s.io").await, "system:anonymous");
+    assert_eq!(who("spdy/3.1", &good).await, "system:anonymous");
+    for bad in [&format!("{good}==, x"), &format!("{good},{good}"), WEBSOCKET_BEARER] {
+        assert_eq!(who("websocket", bad).await, "", "{bad}");
+    }
+}

@@ -227,6 +227,27 @@ async fn why_a_certificate_is_refused_is_known() {
 }
 
 #[tokio::test]
+async fn a_certificate_ends_while_its_connection_lives() {
+    let cluster = Cluster::start().await;
+    let (_, receiver) = watch::channel(cluster.config.borrow().clone());
+    let authenticator = Authenticator::in_cluster(cluster.api_server.client(), receiver);
+    let headers = [("x-remote-user".parse().unwrap(), "alice".parse().unwrap())].into_iter().collect();
+    let year = |year: i32| SystemTime::from(rcgen::date_time_ymd(year, 1, 1));
+    for (identity, user) in
+        [(cluster.front_proxy(), "alice"), (cluster.clients.sign("bob", &[], 2100), "bob")]
+    {
+        let certificate = authenticator.certificate(&[identity.certificate]);
+        let at = |now| authenticator.authenticate(&headers, certificate.as_ref(), now);
+        assert_eq!(at(year(2090)).await.unwrap().username, user);
+        let soon = year(2100) + Duration::from_secs(1);
+        let over = at(soon).await.unwrap_err().to_string();
+        assert!(over.contains("certificate expired"), "{over}");
+        // A clock that was put right.
+        assert_eq!(at(year(2090)).await.unwrap().username, user);
+    }
+}
+
+#[tokio::test]
 async fn until_the_cluster_has_spoken_a_certificate_waits() {
     let cluster = Cluster::start().await;
     let known = cluster.config.send_replace(Arc::default());
