@@ -94,6 +94,11 @@ impl Cluster {
         address
     }
 
+    /// Where a Kubridge listens.
+    pub fn kubridge_address(&self, number: usize) -> SocketAddr {
+        self.kubridges[number].address()
+    }
+
     /// Stops a Kubridge in order.
     pub async fn stop_kubridge(&mut self, number: usize) {
         self.kubridges.remove(number).stop().await.unwrap();
@@ -150,6 +155,11 @@ impl Cluster {
     /// Has kube-apiserver send what is asked of the inventory's group to Kubridge.
     pub async fn claim(&self, port: u16) {
         let backend = format!("grpc://inventory.default.svc:{}", self.inventory_address().port());
+        self.claim_for(port, &backend).await;
+    }
+
+    /// The same, for a backend that is somewhere else.
+    pub async fn claim_for(&self, port: u16, backend: &str) {
         self.apply(&json!({
             "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
             "metadata": {"name": API_SERVICE, "annotations": {"kubridge.io/backend": backend}},

@@ -222,7 +222,7 @@ impl Replicas {
 }
 
 /// An address of this host that an EndpointSlice may have: loopback ones are refused. Nothing is sent.
-fn host() -> IpAddr {
+pub fn host() -> IpAddr {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
     let found = socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).and_then(|()| socket.local_addr());
     match found {

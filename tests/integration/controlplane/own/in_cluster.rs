@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 use tokio::{sync::oneshot, time::timeout};
 
 use crate::support::{
-    Ca, Kubectl,
+    Ca, Kubectl, Watch,
     cluster::{API_SERVICE, Cluster},
+    machine,
+    replicas::host,
 };
 
 const MACHINE: &str = r#"{"apiVersion":"inventory.example.com/v1","kind":"Machine","metadata":{"name":"falcon"},
@@ -229,5 +231,81 @@ async fn one_replica_leads_and_another_takes_over() {
     let third = tokio::spawn(third.run(std::future::pending()));
     timeout(Duration::from_secs(40), takes_over.wait_for(|leads| *leads)).await.unwrap().unwrap();
     third.abort();
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_is_where_its_ready_endpoints_are() {
+    let cluster = Cluster::start().await;
+    let pod = async |name: &str| {
+        let options = inventory::Options {
+            listen: (host(), 0).into(),
+            database: cluster.file(&format!("{name}.db"), ""),
+            first_machine: false,
+            ..inventory::Options::default()
+        };
+        inventory::Server::start(options).await.unwrap()
+    };
+    let (old, new) = (pod("old").await, pod("new").await);
+    cluster
+        .apply(&json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "default", "name": "fleet"},
+            "spec": {"clusterIP": "None", "ports": [{"name": "grpc", "port": 50051}]},
+        }))
+        .await;
+    let slice = async |name: &str, pod: &inventory::Running, ready: bool| {
+        cluster
+            .apply(&json!({
+                "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+                "metadata": {"namespace": "default", "name": name, "labels": {"kubernetes.io/service-name": "fleet"}},
+                "ports": [{"name": "grpc", "port": pod.addr.port()}],
+                "endpoints": [{"addresses": [pod.addr.ip().to_string()], "conditions": {"ready": ready}}],
+            }))
+            .await;
+    };
+    slice("old", &old, true).await;
+    slice("new", &new, false).await;
+    let port = cluster.kubridge_address(0).port();
+    cluster.claim_for(port, "grpc://fleet.default.svc:50051").await;
+
+    let kubridge = cluster.direct(0);
+    let machines = "/apis/inventory.example.com/v1/namespaces/default/machines";
+    let created = async |name: &str| {
+        let begun = tokio::time::Instant::now();
+        while kubridge.request(Method::POST, machines).json(&machine(name)).send().await.unwrap().status()
+            != 201
+        {
+            assert!(begun.elapsed() < Duration::from_secs(20), "{name} is not made");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    created("of-old").await;
+    // A rollout: the new pod is ready, the old one is not any more. Its watch goes on until it ends by itself.
+    let mut watch = Watch::open(&kubridge, &format!("{machines}?watch=1")).await;
+    assert_eq!(watch.next().await.unwrap()["object"]["metadata"]["name"], "of-old");
+    slice("new", &new, true).await;
+    slice("old", &old, false).await;
+    let begun = tokio::time::Instant::now();
+    let falcon = format!("{machines}/of-old");
+    while kubridge.request(Method::GET, &falcon).send().await.unwrap().status() != 404 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the old pod is asked still");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    created("of-new").await;
+    assert!(
+        timeout(Duration::from_millis(500), watch.next()).await.is_err(),
+        "it is the old pod's, and was not cut"
+    );
+    old.stop().await;
+
+    // Nothing is ready: said at once, with what to look at.
+    slice("new", &new, false).await;
+    let begun = tokio::time::Instant::now();
+    while kubridge.request(Method::GET, machines).send().await.unwrap().status() != 503 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "a pod that is not ready is asked still");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    cluster.kubectl.run(&["delete", "service", "fleet", "-n", "default"]).await.ok();
+    new.stop().await;
     cluster.end().await;
 }
