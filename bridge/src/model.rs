@@ -3,7 +3,7 @@
 
 pub(crate) mod annotation;
 mod bind;
-mod catalogue;
+pub(crate) mod catalogue;
 mod comments;
 pub(crate) mod fault;
 mod json_names;

@@ -9,7 +9,11 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::facts::Mapping;
-use crate::model::Fault;
+use crate::model::{
+    Fault,
+    catalogue::Problem,
+    fault::{Faults, Place},
+};
 
 /// A mapping file's document.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -93,6 +97,32 @@ impl MappingFile {
         &SCHEMA
     }
 
+    /// The one that an APIService chooses by its name.
+    ///
+    /// # Errors
+    /// There is none of that name, or more than one.
+    pub fn named<'a>(files: &'a [Self], name: &str) -> Result<&'a Self, Fault> {
+        let problem =
+            match files.iter().filter(|file| file.metadata.name == name).collect::<Vec<_>>().as_slice() {
+                [only] => return Ok(only),
+                [] => Problem::no_such_mapping(name, known(files)),
+                [first, second, ..] => Problem::mapping_named_twice(name, &first.file, &second.file),
+            };
+        let mut faults = Faults::default();
+        faults.report_set(problem);
+        Err(faults.into_sorted().remove(0))
+    }
+
+    /// Which one it is, in a message: "library (in library.yaml)".
+    pub(super) fn said(&self) -> String {
+        format!("{} (in {})", self.metadata.name, self.file)
+    }
+
+    /// Where it is, in faults.
+    pub(super) fn place(&self) -> Place {
+        Place::element(&self.file, &self.metadata.name)
+    }
+
     /// Reads the documents of a file. `file`: what it is called in faults.
     ///
     /// # Errors
@@ -133,6 +163,12 @@ impl MappingFile {
         }
         if faults.is_empty() { Ok(read) } else { Err(faults) }
     }
+}
+
+/// The names that there are, for people.
+fn known(files: &[MappingFile]) -> String {
+    let names: Vec<String> = files.iter().map(|file| format!("{:?}", file.metadata.name)).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 fn fault(file: &str, index: usize, path: String, message: String, mend: String) -> Fault {

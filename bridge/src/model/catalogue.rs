@@ -97,6 +97,27 @@ catalogue! {
         "import kubridge/v1/api.proto and write `option (kubridge.v1.resource) = {{}};` in a message; or annotate messages \
          with google.api.resource (AIP-123); or say in a mapping file (`--mapping FILE`) which messages are resources";
 
+    // Which mapping is meant.
+
+    /// The annotation `kubridge.io/mapping` of an APIService names a Mapping that nobody gave.
+    Fault no_such_mapping(name, known)
+        "there is no Mapping {name:?} (there is {known})",
+        "write the annotation kubridge.io/mapping as the metadata.name of a Mapping has it, or add that Mapping to \
+         --manifests (or --mapping)";
+    /// The annotation `kubridge.io/mapping` of an APIService names two.
+    Fault mapping_named_twice(name, first, second)
+        "the Mapping {name:?} is there twice: in {first} and in {second}",
+        "give one of them another metadata.name";
+    /// What the annotation `kubridge.io/mapping` of an APIService names is about another backend.
+    Fault mapping_of_another_backend(name)
+        "the backend has no message and no kind that the Mapping {name:?} names",
+        "write `message` in it: the full name of a message that the backend has; or name another one in the annotation \
+         kubridge.io/mapping";
+    /// Two Mappings say how one message is a resource, and no annotation says which is meant.
+    Fault mapped_twice(message, first, second)
+        "{message} is in two mappings: {first} and {second}",
+        "leave it out of one, or choose one with the annotation `kubridge.io/mapping: NAME` at the APIService";
+
     // What a resource is called.
 
     /// Neither the file nor the message says which API a resource belongs to.
