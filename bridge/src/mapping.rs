@@ -77,9 +77,8 @@ fn read(bytes: &[u8], rules: Rules, files: &[MappingFile], chosen: bool) -> Resu
     let pool = set::read(bytes).map_err(Faults::into_sorted)?;
     let (mut faults, mut advice) = (Faults::default(), Faults::default());
     if annotation::any_in(&pool) {
-        let why = "the backend is annotated with kubridge.v1 itself: what the file says does not count";
         files.iter().filter(|file| merge::names_any(&pool, file)).for_each(|file| {
-            merge::unused(file, &mut advice, why);
+            advice.report_field(file.place(), "spec.resources", Problem::mapping_overruled());
         });
         let mut schema = Schema::from_pool(&pool, rules)?;
         schema.advice.extend(advice.into_sorted());
@@ -104,13 +103,7 @@ fn read(bytes: &[u8], rules: Rules, files: &[MappingFile], chosen: bool) -> Resu
 /// There is no resource at all: why, and every way to have one.
 fn nothing(pool: &DescriptorPool, files: &[MappingFile], faults: &mut Faults) {
     if let Some(file) = annotations::stripped(pool) {
-        faults.add_field(
-            Place::file(&file),
-            "",
-            "imports google/api/resource.proto, but no option of it is in the descriptors: the server's reflection \
-             strips custom options",
-            "give Kubridge the descriptors as the compiler wrote them: `--descriptor-set FILE`",
-        );
+        faults.report(Place::file(&file), Problem::google_options_stripped());
         return;
     }
     lint::nothing(pool, faults);
@@ -121,11 +114,10 @@ fn nothing(pool: &DescriptorPool, files: &[MappingFile], faults: &mut Faults) {
             .iter()
             .filter_map(|said| Some(said.message.as_ref()?.value.as_str()))
             .collect();
-        faults.add_field(
+        faults.report_field(
             file.place(),
             "spec.resources",
-            format!("the backend has none of its messages: {}", messages.join(", ")),
-            "write `message`: the full name of a message that the backend has",
+            Problem::mapping_without_backend(messages.join(", ")),
         );
     }
 }
@@ -151,10 +143,7 @@ fn compile_all(
     let built = match synthetic::build(pool, &compiled) {
         Ok(built) => built,
         Err(error) => {
-            faults.add_set(
-                format!("the descriptors do not go together with the contract's: {error}"),
-                "compile the files together with protoc or buf, which names the place",
-            );
+            faults.report_set(Problem::not_beside_the_contract(error));
             return Err(faults.into_sorted());
         }
     };

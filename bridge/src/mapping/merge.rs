@@ -35,7 +35,7 @@ pub(super) fn merge(
     for file in files {
         let places = places(file, &found);
         if places.iter().all(Option::is_none) {
-            unused(file, advice, "the backend has none of its messages: it says nothing here");
+            advice.report_field(file.place(), "spec.resources", Problem::mapping_unused());
             continue;
         }
         for at in places.iter().flatten() {
@@ -54,19 +54,8 @@ pub(super) fn merge(
             continue;
         }
         let other = resource.methods.of(doubt.verb).and_then(|method| method.method.as_ref());
-        faults.add(
-            &doubt.method,
-            format!(
-                "{} of {} is there twice: {} does it too",
-                doubt.verb.as_str(),
-                found.kind(),
-                other.map_or("", |method| &method.value)
-            ),
-            format!(
-                "write in a mapping file which is meant: `methods: {{{}: {{method: ...}}}}`",
-                doubt.verb.as_str()
-            ),
-        );
+        let other = other.map_or("", |method| &method.value);
+        faults.report(&doubt.method, Problem::verb_twice(doubt.verb.as_str(), found.kind(), other));
     }
     let mut resources = Vec::new();
     for found in found {
@@ -97,16 +86,6 @@ fn chosen(resource: &ResourceMapping, verb: Verb, files: &[MappingFile]) -> bool
     !files.is_empty() && said.is_some_and(|said| said.origin == super::facts::Origin::File)
 }
 
-/// A file that says nothing of a backend.
-pub(super) fn unused(file: &MappingFile, advice: &mut Faults, why: &str) {
-    advice.add_field(
-        file.place(),
-        "spec.resources",
-        why,
-        "where it is meant for this backend, write `message`: the full name of a message that the backend has",
-    );
-}
-
 /// The resource that each entry of a file means. All none: the file says nothing of this backend.
 pub(super) fn places(file: &MappingFile, found: &[Found]) -> Vec<Option<usize>> {
     file.spec.resources.iter().map(|said| place(said, &file.spec, found)).collect()
@@ -122,13 +101,12 @@ fn lay(
 ) {
     for (index, (said, at)) in file.spec.resources.iter().zip(places).enumerate() {
         let Some(found) = at.and_then(|at| found.get_mut(at)) else {
-            let what = said.message.as_ref().or(said.kind.as_ref()).map_or("", |what| &what.value);
-            faults.add_field(
-                file.place(),
-                &format!("spec.resources[{index}]"),
-                format!("the backend has no message {what:?}"),
-                "write `message`: its full name, \"library.v1.Book\"",
-            );
+            let problem = match (&said.message, &said.kind) {
+                (Some(message), _) => Problem::no_such_resource("message", &message.value),
+                (None, Some(kind)) => Problem::no_such_resource("kind", &kind.value),
+                (None, None) => Problem::names_nothing(),
+            };
+            faults.report_field(file.place(), &format!("spec.resources[{index}]"), problem);
             continue;
         };
         let mut said = said.clone();

@@ -220,7 +220,11 @@ async fn mappings_are_told_and_a_bad_one_leaves_the_last_good_one() {
 
     for (bad, line, words) in [
         (MAPPING.replace("plural:", "plurals:"), Some(1), "resources[0].plurals: is not known; leave it out"),
-        (MAPPING.replace("v1alpha1", "v2"), Some(1), "apiVersion: \"kubridge.io/v2\" is none of its forms; write"),
+        (
+            MAPPING.replace("v1alpha1", "v2"),
+            Some(1),
+            "apiVersion: \"kubridge.io/v2\" is none of its forms; write",
+        ),
         (format!("{TWO}---\n{}", MAPPING.replace("metadata", "meta")), Some(26), "metadata: is missing"),
         (format!("{MAPPING}---\n{MAPPING}"), Some(7), "\"library\": it is there twice"),
         (format!("{MAPPING}---\n{}", TWO.replace("  group: fleet", "  gruop: fleet")), Some(15), "gruop"),
