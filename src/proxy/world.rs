@@ -24,11 +24,19 @@ pub struct World {
 impl World {
     /// For one request to `backend`.
     pub(super) fn new(audit_id: Arc<str>, backend: &Backend) -> Self {
-        let remote = match backend {
-            Backend::Remote { backend, schema, .. } => Some((backend.clone(), schema.clone())),
-            Backend::Store(_) | Backend::Review(_) => None,
-        };
-        Self { audit_id, remote }
+        match backend {
+            Backend::Remote(remote) => Self::of_remote(audit_id, remote.backend(), remote.schema()),
+            Backend::Store(_) | Backend::Review(_) => Self { audit_id, remote: None },
+        }
+    }
+
+    /// For calls to a gRPC backend.
+    pub(super) fn of_remote(
+        audit_id: Arc<str>,
+        backend: &upstream::Backend,
+        schema: &SchemaHandle<Schema>,
+    ) -> Self {
+        Self { audit_id, remote: Some((backend.clone(), schema.clone())) }
     }
 
     fn suspect(&self) {

@@ -109,12 +109,8 @@ impl Look {
                     },
                 });
                 let Some(api) = api else { return Self::unserved(claim, observation) };
-                let backend = Backend::Remote {
-                    backend: known.backend.clone(),
-                    schema: handle.clone(),
-                    mapped: state.current.as_ref().and_then(|schema| schema.mapped.clone()),
-                    made: made.clone(),
-                };
+                let mapped = state.current.as_ref().and_then(|schema| schema.mapped.clone());
+                let backend = Backend::remote(known.backend.clone(), handle.clone(), mapped, made.clone());
                 Self {
                     said: Said::BySchema(Arc::clone(&api)),
                     source: Some((Origin::Backend, Source::Schema(Arc::clone(&api)))),
