@@ -8,6 +8,8 @@ mod compile;
 mod descriptors;
 #[path = "aip/fleet.rs"]
 mod fleet;
+#[path = "support/request.rs"]
+mod request;
 #[path = "aip/service.rs"]
 mod service;
 #[path = "mapping/support.rs"]
