@@ -9,7 +9,8 @@ use std::{
 };
 
 use anyhow::Context as _;
-use tokio::{net::TcpListener, task::JoinSet, time::sleep};
+use kubridge_bridge::mapping::MappingFile;
+use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 mod aggregation;
@@ -92,6 +93,8 @@ impl App {
             Some(served) => (served.authenticator(&lifecycle, &mut tasks), served.authorizer()),
         };
         let authenticator = Arc::new(authenticator);
+        let given: Arc<[MappingFile]> = mappings::read(&config.mappings)?.into();
+        let (mappings, known_mappings) = watch::channel(given);
         let configured = Configured {
             urls: config.backends.iter().map(ToString::to_string).collect(),
             ca: backend_ca(config.tls.backend_ca_file.as_deref())?.unwrap_or_default(),
@@ -106,7 +109,7 @@ impl App {
                 .iter()
                 .map(|(url, file)| (url.to_string(), file.clone()))
                 .collect(),
-            mappings: mappings::read(&config.mappings)?.into(),
+            mappings: known_mappings,
             options: Options {
                 max_requests: config.max_backend_requests_inflight,
                 services: served.as_ref().map(Served::services),
@@ -116,7 +119,7 @@ impl App {
         let metrics = Metrics::new();
         let traces = observe::traces(&config)?;
         let source = match &served {
-            None => embedded(&config, &data_dir, authorizer.clone(), &metrics, &mut tasks).await?,
+            None => embedded(&config, &data_dir, authorizer.clone(), &metrics, mappings, &mut tasks).await?,
             Some(served) => served.source(&config, &lifecycle, &mut tasks),
         };
         let namespaces = served.as_ref().map(|served| served.namespaces(&mut tasks));
@@ -166,12 +169,13 @@ async fn embedded(
     data_dir: &DataDir,
     authorizer: Authorizer,
     metrics: &Arc<Metrics>,
+    mappings: watch::Sender<Arc<[MappingFile]>>,
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<Source> {
     let registry = Registry::open(data_dir.path()).await?;
     tasks.spawn(observe::follow(registry.clone(), Arc::clone(metrics)));
     if let Some(directory) = &config.manifests {
-        let mut manifests = Manifests::new(registry.clone(), directory);
+        let mut manifests = Manifests::new(registry.clone(), directory, mappings);
         // What the files say is there before the first request.
         manifests.poll().await?;
         tasks.spawn(manifests.run());

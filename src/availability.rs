@@ -10,8 +10,7 @@
 //!
 //! Nothing here starts a task. For each backend the application makes an [`Availability`] ([`Availability::grpc`],
 //! [`Availability::https`]), spawns the future that comes with it, and drops that when nobody names the backend any
-//! more. It looks again at what it publishes whenever [`Availability::verdict`] changes; whoever sends requests asks
-//! [`Availability::should_try`] first. [`conditions`] says what to write, [`crate::registry::Registry::set_conditions`]
+//! more. It looks again at what it publishes whenever [`Availability::verdict`] changes. [`conditions`] says what to write, [`crate::registry::Registry::set_conditions`]
 //! writes it.
 
 mod conditions;

@@ -28,7 +28,7 @@ use crate::{
     telemetry::{Journey, TRACESTATE},
 };
 
-pub use backend::{Backend, Called, Connector, Polls, Remote};
+pub use backend::{Backend, Called, Connector, Polls, Remote, RemoteBackend};
 pub use forward::{Forward, Identity, has_unknown_coding, wants_upgrade};
 pub use reply::warning_header;
 pub use routes::{Route, Routes, Unserved};

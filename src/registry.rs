@@ -33,7 +33,9 @@ pub use manifests::Manifests;
 pub use owned::{AUTOMANAGED, Applied, MANIFEST, Owner, claims};
 pub use snapshot::{Claim, Rank, Snapshot, sort_by_rank};
 pub use store::{OpenError, StoreError};
-pub use target::{BACKEND, BACKEND_CA, PROTOCOL, Protocol, Target, ca_bundle, check_backend_url, target};
+pub use target::{
+    BACKEND, BACKEND_CA, MAPPING, PROTOCOL, Protocol, Target, ca_bundle, check_backend_url, target,
+};
 pub use validation::{AVAILABLE, DISCOVERY_CURRENT};
 
 use local_caller::{LocalKind, now};

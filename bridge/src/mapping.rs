@@ -25,6 +25,7 @@ use prost_reflect::DescriptorPool;
 
 use crate::model::{
     Api, Fault, Keeps, Methods, Resource, Rules, Schema, annotation,
+    catalogue::Problem,
     fault::{Faults, Place},
     lint, set,
 };
@@ -49,12 +50,35 @@ use self::{
 /// # Errors
 /// All faults at once, sorted by file, element and field.
 pub fn read_schema(bytes: &[u8], rules: Rules, files: &[MappingFile]) -> Result<Schema, Vec<Fault>> {
+    read(bytes, rules, files, false)
+}
+
+/// The same by one mapping alone, which was chosen for this backend.
+///
+/// # Errors
+/// As [`read_schema`]; and that the mapping says nothing of this backend.
+pub fn read_schema_by(bytes: &[u8], rules: Rules, chosen: &MappingFile) -> Result<Schema, Vec<Fault>> {
+    read(bytes, rules, std::slice::from_ref(chosen), true)
+}
+
+/// Those of `files` that say something of a backend. The others may change without being news to it.
+pub fn relevant(bytes: &[u8], files: &[MappingFile]) -> Vec<MappingFile> {
+    let Ok(pool) = set::read(bytes) else { return files.to_vec() };
+    if annotation::any_in(&pool) {
+        return Vec::new();
+    }
+    let (mut faults, mut advice) = (Faults::default(), Faults::default());
+    let found = derive::derive(&pool, &merge::named(&pool, files), &mut faults, &mut advice).found;
+    let says = |file: &&MappingFile| merge::places(file, &found).iter().any(Option::is_some);
+    files.iter().filter(says).cloned().collect()
+}
+
+fn read(bytes: &[u8], rules: Rules, files: &[MappingFile], chosen: bool) -> Result<Schema, Vec<Fault>> {
     let pool = set::read(bytes).map_err(Faults::into_sorted)?;
     let (mut faults, mut advice) = (Faults::default(), Faults::default());
     if annotation::any_in(&pool) {
-        let why = "the backend is annotated with kubridge.v1 itself: what the file says does not count";
         files.iter().filter(|file| merge::names_any(&pool, file)).for_each(|file| {
-            merge::unused(file, &mut advice, why);
+            advice.report_field(file.place(), "spec.resources", Problem::mapping_overruled());
         });
         let mut schema = Schema::from_pool(&pool, rules)?;
         schema.advice.extend(advice.into_sorted());
@@ -62,6 +86,12 @@ pub fn read_schema(bytes: &[u8], rules: Rules, files: &[MappingFile]) -> Result<
     }
     let named = merge::named(&pool, files);
     let derived = derive::derive(&pool, &named, &mut faults, &mut advice);
+    if chosen {
+        let says = |file: &&MappingFile| merge::places(file, &derived.found).iter().any(Option::is_some);
+        for file in files.iter().filter(|file| !says(file)) {
+            faults.report(file.place(), Problem::mapping_of_another_backend(&file.metadata.name));
+        }
+    }
     let mapping = merge::merge(&pool, files, derived, &mut faults, &mut advice);
     if mapping.resources.is_empty() && faults.is_empty() {
         nothing(&pool, files, &mut faults);
@@ -73,13 +103,7 @@ pub fn read_schema(bytes: &[u8], rules: Rules, files: &[MappingFile]) -> Result<
 /// There is no resource at all: why, and every way to have one.
 fn nothing(pool: &DescriptorPool, files: &[MappingFile], faults: &mut Faults) {
     if let Some(file) = annotations::stripped(pool) {
-        faults.add_field(
-            Place::file(&file),
-            "",
-            "imports google/api/resource.proto, but no option of it is in the descriptors: the server's reflection \
-             strips custom options",
-            "give Kubridge the descriptors as the compiler wrote them: `--descriptor-set FILE`",
-        );
+        faults.report(Place::file(&file), Problem::google_options_stripped());
         return;
     }
     lint::nothing(pool, faults);
@@ -90,11 +114,10 @@ fn nothing(pool: &DescriptorPool, files: &[MappingFile], faults: &mut Faults) {
             .iter()
             .filter_map(|said| Some(said.message.as_ref()?.value.as_str()))
             .collect();
-        faults.add_field(
-            Place::element(&file.file, &file.metadata.name),
+        faults.report_field(
+            file.place(),
             "spec.resources",
-            format!("the backend has none of its messages: {}", messages.join(", ")),
-            "write `message`: the full name of a message that the backend has",
+            Problem::mapping_without_backend(messages.join(", ")),
         );
     }
 }
@@ -120,10 +143,7 @@ fn compile_all(
     let built = match synthetic::build(pool, &compiled) {
         Ok(built) => built,
         Err(error) => {
-            faults.add_set(
-                format!("the descriptors do not go together with the contract's: {error}"),
-                "compile the files together with protoc or buf, which names the place",
-            );
+            faults.report_set(Problem::not_beside_the_contract(error));
             return Err(faults.into_sorted());
         }
     };

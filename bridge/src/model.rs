@@ -3,7 +3,7 @@
 
 pub(crate) mod annotation;
 mod bind;
-mod catalogue;
+pub(crate) mod catalogue;
 mod comments;
 pub(crate) mod fault;
 mod json_names;
@@ -195,6 +195,12 @@ impl Resource {
         self.methods.watch.is_none() && self.methods.list.is_some() && !self.per_user
     }
 
+    /// How a watch is made, in words for people: "polled List (/inventory.v1.Machines/ListMachines)". `None`: it is not.
+    pub fn made_watch(&self) -> Option<String> {
+        let list = self.methods.list.as_ref().filter(|_| self.makes_watch())?;
+        Some(format!("polled List ({})", list.called()))
+    }
+
     /// The method that watches: the backend's, or the one of [`MADE_WATCH`], which a caller below the verbs answers.
     pub fn watch_method(&self) -> Option<Arc<Method>> {
         self.methods.watch.clone().or_else(|| self.makes_watch().then(made::method))
@@ -268,6 +274,12 @@ pub struct Method {
 }
 
 impl Method {
+    /// The path of the method that the backend has. (Where a mapping does two things by one method, [`Self::path`] tells
+    /// them apart by what follows a `#`.)
+    pub fn called(&self) -> &str {
+        self.path.split_once('#').map_or(&*self.path, |(called, _)| called)
+    }
+
     /// Whether the request has a place for `source`.
     pub fn binds(&self, source: &Source) -> bool {
         self.request.iter().any(|b| b.source == *source)

@@ -2,10 +2,14 @@
 #![allow(clippy::unwrap_used)]
 #![allow(unreachable_pub, reason = "the modules of a test")]
 
+#[path = "support/compile.rs"]
+mod compile;
 #[path = "aip/descriptors.rs"]
 mod descriptors;
 #[path = "aip/fleet.rs"]
 mod fleet;
+#[path = "support/request.rs"]
+mod request;
 #[path = "aip/service.rs"]
 mod service;
 #[path = "mapping/support.rs"]
@@ -13,6 +17,8 @@ mod support;
 
 #[path = "mapping/actions.rs"]
 mod actions;
+#[path = "mapping/catalogue.rs"]
+mod catalogue;
 #[path = "mapping/deletes.rs"]
 mod deletes;
 #[path = "mapping/files.rs"]

@@ -18,6 +18,8 @@ mod namespaces;
 mod patches;
 #[path = "verbs/reads.rs"]
 mod reads;
+#[path = "support/request.rs"]
+mod request;
 #[path = "verbs/support.rs"]
 mod support;
 #[path = "verbs/watch_property.rs"]

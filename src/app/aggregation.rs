@@ -12,7 +12,10 @@ use kubridge_bridge::{
     discovery_doc::VersionDocument, mapping::MappingFile, model::Api, openapi_doc, proto::Condition,
 };
 use rustls::client::ResolvesClientCert;
-use tokio::{sync::Notify, time::sleep};
+use tokio::{
+    sync::{Notify, watch},
+    time::sleep,
+};
 
 use crate::{
     availability::{self, Observation},
@@ -27,6 +30,7 @@ use crate::{
 };
 
 mod backends;
+mod compiler;
 mod delegate;
 mod look;
 mod source;
@@ -63,7 +67,7 @@ pub(super) struct Configured {
     /// The schemas of backends that cannot tell theirs.
     pub(super) descriptor_sets: BTreeMap<String, PathBuf>,
     /// How services are Kubernetes APIs that do not say so themselves.
-    pub(super) mappings: Arc<[MappingFile]>,
+    pub(super) mappings: watch::Receiver<Arc<[MappingFile]>>,
     /// Where what they say of themselves is kept.
     pub(super) kept: LastKnownGood,
     /// For how long that is served as Current while they are away.
@@ -371,13 +375,17 @@ impl Aggregation {
 
     /// The backend of a claim; `None`: it has none.
     fn key(&self, claim: &Claim) -> Option<Key> {
-        let of =
-            |ca: Vec<u8>| Key { target: claim.target.clone(), ca, insecure: claim.insecure_skip_tls_verify };
+        let of = |ca: Vec<u8>| Key {
+            target: claim.target.clone(),
+            ca,
+            insecure: claim.insecure_skip_tls_verify,
+            mapping: claim.mapping.clone(),
+        };
         match &claim.target {
             Target::Local | Target::Unnamed | Target::UnknownProtocol { .. } => None,
             // What a --backend declares is claimed with its URL alone: the CA is the command line's.
             Target::Grpc { url } if claim.ca_bundle.is_empty() && self.configured.contains(url) => {
-                Some(self.configured_key(url))
+                Some(Key { mapping: claim.mapping.clone(), ..self.configured_key(url) })
             }
             Target::Grpc { .. } | Target::Service { .. } => Some(of(claim.ca_bundle.clone())),
         }
@@ -385,7 +393,7 @@ impl Aggregation {
 
     fn configured_key(&self, url: &str) -> Key {
         let ca = if url.starts_with("grpcs://") { self.configured_ca.clone() } else { Vec::new() };
-        Key { target: Target::Grpc { url: url.to_owned() }, ca, insecure: false }
+        Key { target: Target::Grpc { url: url.to_owned() }, ca, insecure: false, mapping: None }
     }
 
     /// Whether this has not been said of the claim yet.

@@ -157,10 +157,10 @@ fn bound(resource: &Resource, text: &mut String) {
         ("deletecollection", &methods.delete_collection),
     ];
     for (verb, method) in all.into_iter().filter_map(|(verb, method)| Some((verb, method.as_ref()?))) {
-        let _ = writeln!(text, "    {verb:<17} {}", method.path);
+        let _ = writeln!(text, "    {verb:<17} {}", method.called());
     }
-    if let (true, Some(list)) = (resource.makes_watch(), &methods.list) {
-        let _ = writeln!(text, "    {:<17} made by polling {}", "watch", list.path);
+    if let Some(made) = resource.made_watch() {
+        let _ = writeln!(text, "    {:<17} made: {made}", "watch");
     }
 }
 

@@ -86,6 +86,7 @@ fn remote_available(remote: &Remote) -> Option<Condition> {
             Reason::DiscoveryRejected,
             format!("the discovery document of {url} has faults: {faults}; correct what it answers on /apis"),
         ),
+        Documents::Unmapped { why } => (Reason::MappingNotFound, format!("{url} is not served: {why}")),
         Documents::NotDeclared { declared } => {
             (Reason::GroupVersionNotDeclared, not_declared(url, &remote.group_version, declared))
         }
@@ -205,6 +206,7 @@ fn discovery_current(remote: &Remote) -> Condition {
         Documents::Pending
         | Documents::Missing { .. }
         | Documents::Rejected { .. }
+        | Documents::Unmapped { .. }
         | Documents::NotDeclared { .. } => (
             Reason::NeverKnown,
             format!(

@@ -86,6 +86,11 @@ pub enum Documents {
         /// The first faults.
         faults: String,
     },
+    /// The Mapping that the APIService names is not there, or is there twice, and nothing was ever served without.
+    Unmapped {
+        /// Which, and what to do.
+        why: String,
+    },
     /// It tells, but nothing of the group and version that the APIService claims.
     NotDeclared {
         /// The group-versions that it has.

@@ -4,11 +4,7 @@
 use std::{
     future::{Future, pending},
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+    sync::Arc,
 };
 
 use futures::{StreamExt as _, future::OptionFuture, stream::BoxStream};
@@ -27,7 +23,6 @@ mod tests;
 #[derive(Debug, Clone)]
 pub struct Availability {
     verdict: watch::Receiver<Verdict>,
-    gate: Arc<Gate>,
 }
 
 /// What the loop hears of a backend.
@@ -50,49 +45,16 @@ impl Availability {
     /// What is known, and the loop that keeps it so: to be spawned, and to be dropped when the backend is not wanted.
     pub(super) fn new(senses: Senses, settings: Settings) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (publish, verdict) = watch::channel(Verdict::Unknown);
-        let gate = Arc::new(Gate::new(Instant::now()));
-        let this = Self { verdict, gate: Arc::clone(&gate) };
-        (this, run(senses, settings, publish, gate))
+        (Self { verdict }, run(senses, settings, publish))
     }
 
     /// The verdict, as it changes. It stays as it is when the loop was dropped.
     pub fn verdict(&self) -> watch::Receiver<Verdict> {
         self.verdict.clone()
     }
-
-    /// Whether a request is to be tried now: everything but what would meet a failure that was seen a moment ago.
-    pub fn should_try(&self) -> bool {
-        self.gate.is_open()
-    }
 }
 
-/// When requests are tried again, for readers that must not wait.
-#[derive(Debug)]
-struct Gate {
-    base: Instant,
-    /// In milliseconds after `base`; 0: they are tried.
-    closed_until: AtomicU64,
-}
-
-impl Gate {
-    fn new(base: Instant) -> Self {
-        Self { base, closed_until: AtomicU64::new(0) }
-    }
-
-    fn is_open(&self) -> bool {
-        match self.closed_until.load(Ordering::Relaxed) {
-            0 => true,
-            until => self.base.elapsed() >= Duration::from_millis(until),
-        }
-    }
-
-    fn set(&self, closed_until: Option<Instant>) {
-        let millis = closed_until.map_or(0, |at| at.saturating_duration_since(self.base).as_millis());
-        self.closed_until.store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-}
-
-async fn run(senses: Senses, settings: Settings, publish: watch::Sender<Verdict>, gate: Arc<Gate>) {
+async fn run(senses: Senses, settings: Settings, publish: watch::Sender<Verdict>) {
     let Senses { mut state, traffic, mut health, probe } = senses;
     let mut tracker = Tracker::new(settings, Instant::now());
     let mut probing: OptionFuture<Answer> = None.into();
@@ -131,7 +93,6 @@ async fn run(senses: Senses, settings: Settings, publish: watch::Sender<Verdict>
                 }
             }
         }
-        gate.set(tracker.closed_until());
         publish.send_if_modified(|present| {
             let changed = present != tracker.verdict();
             if changed {

@@ -97,6 +97,9 @@ reasons! {
     /// The gRPC backend's schema has faults, and none without was ever read.
     SchemaRejected(AVAILABLE, "False")
         "correct the schema: `kubridge lint --backend URL` names every fault";
+    /// The annotation `kubridge.io/mapping` names no Mapping, or two.
+    MappingNotFound(AVAILABLE, "False")
+        "write the `metadata.name` of a Mapping in the annotation, or add the Mapping to `--manifests`";
     /// The HTTPS backend's discovery document has faults, and none without was ever read.
     DiscoveryRejected(AVAILABLE, "False")
         "correct what the backend answers on `/apis`";

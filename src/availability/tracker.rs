@@ -25,8 +25,6 @@ pub struct Settings {
     pub idle: Duration,
     /// A backend that failed, and has a connection, is probed so long after the last result.
     pub recheck: Duration,
-    /// Requests to an unavailable backend are refused so long after the last bad word, then tried again.
-    pub refuse: Duration,
     /// A backend that was lost so many times ...
     pub flips: usize,
     /// ... within so long is flapping: it must settle before it is called available again.
@@ -46,7 +44,6 @@ impl Default for Settings {
             reconnect: Duration::from_secs(1),
             idle: Duration::from_secs(30),
             recheck: Duration::from_secs(1),
-            refuse: Duration::from_secs(1),
             flips: 3,
             flap_window: Duration::from_secs(60),
             settle_successes: 3,
@@ -139,8 +136,6 @@ pub struct Tracker {
     /// What the newest failure was.
     failure: Option<(Cause, Arc<str>)>,
     last_result: Option<Instant>,
-    /// The last bad word that nothing better has followed.
-    last_bad: Option<Instant>,
     /// Successes since the last bad word, and when the first of them was.
     successes: u32,
     successes_since: Instant,
@@ -182,7 +177,6 @@ impl Tracker {
             results: VecDeque::with_capacity(settings.of + 1),
             failure: None,
             last_result: None,
-            last_bad: None,
             successes: 0,
             successes_since: now,
             last_success: None,
@@ -202,8 +196,7 @@ impl Tracker {
             Event::Connected => {
                 if !matches!(self.link, Link::Up { .. }) {
                     self.link = Link::Up { since: now };
-                    // What failed for want of a connection may be tried, and tells nothing of this one.
-                    self.last_bad = None;
+                    // What failed for want of a connection tells nothing of this one.
                     self.results.clear();
                     self.last_result = None;
                 }
@@ -219,7 +212,7 @@ impl Tracker {
                     }
                 };
                 self.link = Link::Down { since, reason, message };
-                self.bad_word(now);
+                self.successes = 0;
             }
             Event::Traffic(Outcome::Ok) | Event::Probe(Outcome::Ok) => self.succeeded(now),
             Event::Traffic(Outcome::Failed(message)) => self.failed(now, Cause::Traffic, message),
@@ -228,7 +221,7 @@ impl Tracker {
                 self.health = Some(serving);
                 match serving {
                     Serving::Serving => self.succeeded(now),
-                    Serving::NotServing => self.bad_word(now),
+                    Serving::NotServing => self.successes = 0,
                 }
             }
             Event::NoHealth => self.health = None,
@@ -279,23 +272,12 @@ impl Tracker {
         self.health.is_none().then(|| last + self.settings.idle)
     }
 
-    /// Whether a request is to be tried. Refused is only what would meet a failure that was seen just now.
-    pub fn should_try(&self, now: Instant) -> bool {
-        self.closed_until().is_none_or(|at| now >= at)
-    }
-
-    /// Until when no request is tried, if it is so.
-    pub fn closed_until(&self) -> Option<Instant> {
-        self.last_bad.filter(|_| self.verdict.is_unavailable()).map(|at| at + self.settings.refuse)
-    }
-
     fn succeeded(&mut self, now: Instant) {
         if self.successes == 0 {
             self.successes_since = now;
         }
         self.successes = self.successes.saturating_add(1);
         self.last_success = Some(now);
-        self.last_bad = None;
         self.result(now, false);
     }
 
@@ -306,17 +288,12 @@ impl Tracker {
         {
             self.failure = Some((cause, message));
         }
-        self.bad_word(now);
+        self.successes = 0;
         let together =
             self.last_result.is_some_and(|last| now.saturating_duration_since(last) < self.settings.together);
         if cause == Cause::Probe || !self.last_failed() || !together {
             self.result(now, true);
         }
-    }
-
-    fn bad_word(&mut self, now: Instant) {
-        self.successes = 0;
-        self.last_bad = Some(now);
     }
 
     fn result(&mut self, now: Instant, failed: bool) {

@@ -31,7 +31,7 @@ pub struct ServeArgs {
     #[arg(long = "backend", env = "KUBRIDGE_BACKEND", value_name = "URL", value_delimiter = ',')]
     pub backends: Vec<String>,
 
-    /// A directory of APIService manifests, applied at the start and whenever they change.
+    /// A directory of APIService and Mapping manifests, applied at the start and whenever they change.
     #[arg(long, env = "KUBRIDGE_MANIFESTS", value_name = "DIR")]
     pub manifests: Option<PathBuf>,
 

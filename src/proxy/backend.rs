@@ -34,23 +34,42 @@ pub enum Backend {
     Store(LocalCaller),
     /// The reviews of the caller's own identity and rights.
     Review(Authorizer),
-    /// A gRPC backend.
-    Remote {
-        /// Its connections.
-        backend: upstream::Backend,
-        /// Its schema, to have it read again.
-        schema: SchemaHandle<Schema>,
-        /// How it is called, where it does not keep the contract itself.
-        mapped: Option<Arc<Mapped>>,
-        /// What clients were told of resources without a Watch or versions.
-        made: MadeWatch,
-    },
+    /// A gRPC backend: see [`Backend::remote`].
+    Remote(Arc<RemoteBackend>),
+}
+
+/// A gRPC backend, as its schema is now.
+#[derive(Debug)]
+pub struct RemoteBackend {
+    /// Its connections.
+    backend: upstream::Backend,
+    /// Its schema, to have it read again.
+    schema: SchemaHandle<Schema>,
+    /// How it is called, where it does not keep the contract itself.
+    mapped: Option<Arc<Mapped>>,
+    /// What clients were told of resources without a Watch or versions.
+    made: MadeWatch,
+    /// How those are listed again.
+    polls: Polls,
 }
 
 /// Of a request's time: what is left for the answer when an operation is given up waiting for.
 const FOR_THE_ANSWER: Duration = Duration::from_secs(1);
 
 impl Backend {
+    /// A gRPC backend. `schema`: to have it read again. `mapped`: how it is called, where it does not keep the contract
+    /// itself. `made`: what clients were told of resources without a Watch or versions.
+    pub fn remote(
+        backend: upstream::Backend,
+        schema: SchemaHandle<Schema>,
+        mapped: Option<Arc<Mapped>>,
+        made: MadeWatch,
+    ) -> Self {
+        let world = World::of_remote("poll".into(), &backend, &schema);
+        let polls = Polls(Arc::new(Polled { backend: backend.clone(), mapped: mapped.clone(), world }));
+        Self::Remote(Arc::new(RemoteBackend { backend, schema, mapped, made, polls }))
+    }
+
     /// A caller for one request for `resource`.
     pub(super) fn connect(
         &self,
@@ -64,16 +83,15 @@ impl Backend {
             Self::Review(review) => {
                 Connector::Review(ReviewCaller::new(Arc::clone(&user.user), review.clone()))
             }
-            Self::Remote { backend, mapped, made, .. } => {
+            Self::Remote(remote) => {
+                let RemoteBackend { backend, schema, mapped, made, polls } = &**remote;
                 user.journey.set_backend(backend.endpoint());
                 let caller = backend.caller(metadata, deadline);
                 let remote = Remote { caller, journey: Arc::clone(&user.journey) };
-                let world = || World::new(Arc::clone(&user.audit_id), self, None);
+                let world = || World::of_remote(Arc::clone(&user.audit_id), backend, schema);
                 let called = Called::new(remote, mapped.as_ref(), world, deadline);
                 if resource.is_remembered() {
-                    let world = World::new("poll".into(), self, None);
-                    let polls = Polls { backend: backend.clone(), mapped: mapped.clone(), world };
-                    Connector::Watched(made.caller(resource, called, polls))
+                    Connector::Watched(made.caller(resource, called, polls.clone()))
                 } else {
                     Connector::Remote(called)
                 }
@@ -85,16 +103,26 @@ impl Backend {
     pub(super) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Store(_), Self::Store(_)) | (Self::Review(_), Self::Review(_)) => true,
-            (Self::Remote { backend: one, .. }, Self::Remote { backend: other, .. }) => one.is_same(other),
+            (Self::Remote(one), Self::Remote(other)) => one.backend.is_same(&other.backend),
             _ => false,
         }
     }
 
     /// Its schema may be out of date.
     pub(super) fn suspect(&self) {
-        if let Self::Remote { schema, .. } = self {
-            schema.suspect();
+        if let Self::Remote(remote) = self {
+            remote.schema.suspect();
         }
+    }
+}
+
+impl RemoteBackend {
+    pub(super) fn backend(&self) -> &upstream::Backend {
+        &self.backend
+    }
+
+    pub(super) fn schema(&self) -> &SchemaHandle<Schema> {
+        &self.schema
     }
 }
 
@@ -109,7 +137,7 @@ impl fmt::Debug for Backend {
         match self {
             Self::Store(_) => f.write_str("Store"),
             Self::Review(_) => f.write_str("Review"),
-            Self::Remote { backend, .. } => f.debug_tuple("Remote").field(backend).finish(),
+            Self::Remote(remote) => f.debug_tuple("Remote").field(&remote.backend).finish(),
         }
     }
 }
@@ -218,7 +246,11 @@ impl Caller for Remote {
 
 /// Lists for watches that are made: as the aggregator itself, and never refused because clients keep the backend busy.
 #[derive(Debug, Clone)]
-pub struct Polls {
+pub struct Polls(Arc<Polled>);
+
+/// One for each backend.
+#[derive(Debug)]
+struct Polled {
     backend: upstream::Backend,
     mapped: Option<Arc<Mapped>>,
     world: World,
@@ -231,7 +263,8 @@ impl made_watch::Polls for Polls {
         let user = UserInfo { username: made_watch::POLLER.into(), ..UserInfo::default() };
         let mut metadata = HeaderMap::new();
         identity::write(&user, &mut metadata).expect("a name alone is not too large");
-        let caller = self.backend.caller(metadata, None).unlimited();
-        Called::new(caller, self.mapped.as_ref(), || self.world.clone(), None)
+        let Polled { backend, mapped, world } = &*self.0;
+        let caller = backend.caller(metadata, None).unlimited();
+        Called::new(caller, mapped.as_ref(), || world.clone(), None)
     }
 }

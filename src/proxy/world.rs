@@ -33,11 +33,21 @@ pub struct World {
 impl World {
     /// For one request to `backend`.
     pub(super) fn new(audit_id: Arc<str>, backend: &Backend, namespaces: Option<Namespaces>) -> Self {
-        let remote = match backend {
-            Backend::Remote { backend, schema, .. } => Some((backend.clone(), schema.clone())),
-            Backend::Store(_) | Backend::Review(_) => None,
-        };
-        Self { audit_id, remote, namespaces }
+        match backend {
+            Backend::Remote(remote) => {
+                Self { namespaces, ..Self::of_remote(audit_id, remote.backend(), remote.schema()) }
+            }
+            Backend::Store(_) | Backend::Review(_) => Self { audit_id, remote: None, namespaces },
+        }
+    }
+
+    /// For calls to a gRPC backend.
+    pub(super) fn of_remote(
+        audit_id: Arc<str>,
+        backend: &upstream::Backend,
+        schema: &SchemaHandle<Schema>,
+    ) -> Self {
+        Self { audit_id, remote: Some((backend.clone(), schema.clone())), namespaces: None }
     }
 
     fn suspect(&self) {

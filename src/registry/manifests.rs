@@ -1,4 +1,4 @@
-//! `--manifests DIR`: files of APIServices, read again when they change.
+//! `--manifests DIR`: files of APIServices and Mappings, read again when they change.
 //!
 //! The directory is looked at every two seconds: change notifications miss network mounts, bind mounts and the
 //! symlink swap of a ConfigMap volume.
@@ -7,8 +7,12 @@ use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
+
+use kubridge_bridge::mapping::MappingFile;
+use tokio::sync::watch;
 
 use super::{
     Registry, StoreError,
@@ -21,7 +25,7 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-pub use parse::{FileFault, parse};
+pub use parse::{FileFault, Manifest, parse};
 
 /// How often the directory is looked at.
 pub const EVERY: Duration = Duration::from_secs(2);
@@ -29,11 +33,14 @@ pub const EVERY: Duration = Duration::from_secs(2);
 /// A larger file is not read.
 const LARGEST: u64 = 3 << 20;
 
-/// Keeps the registry as the files of a directory say.
+/// Keeps the registry, and the Mappings, as the files of a directory say.
 #[derive(Debug)]
 pub struct Manifests {
     registry: Registry,
     directory: PathBuf,
+    /// Those that are there without any file, and where all are told.
+    given: Arc<[MappingFile]>,
+    mappings: watch::Sender<Arc<[MappingFile]>>,
     /// By file name: what was read last.
     seen: BTreeMap<String, Seen>,
     /// Whether the directory's last fault was logged.
@@ -45,14 +52,23 @@ struct Seen {
     text: Vec<u8>,
     /// What the file says; `None`: it is bad, and what it said before stays.
     services: Option<Vec<ApiService>>,
+    /// What it says, or said last while it was good.
+    mappings: Vec<MappingFile>,
     /// The names that somebody else owns, as last logged.
     conflicts: Vec<String>,
 }
 
 impl Manifests {
     /// Watches over `directory`: its `.yaml`, `.yml` and `.json` files, not those of directories below.
-    pub fn new(registry: Registry, directory: impl Into<PathBuf>) -> Self {
-        Self { registry, directory: directory.into(), seen: BTreeMap::new(), unreadable: false }
+    /// `mappings` has those that are given elsewhere, and is told all.
+    pub fn new(
+        registry: Registry,
+        directory: impl Into<PathBuf>,
+        mappings: watch::Sender<Arc<[MappingFile]>>,
+    ) -> Self {
+        let given = Arc::clone(&mappings.borrow());
+        let (directory, seen) = (directory.into(), BTreeMap::new());
+        Self { registry, directory, given, mappings, seen, unreadable: false }
     }
 
     /// Looks again and again. Runs until it is dropped.
@@ -85,6 +101,8 @@ impl Manifests {
         for (file, text) in &files {
             self.look_at(file, text);
         }
+        // First: an APIService may name one of them.
+        self.tell_mappings();
         for file in files.keys() {
             self.apply(file).await?;
         }
@@ -107,16 +125,39 @@ impl Manifests {
         if self.seen.get(file).is_some_and(|seen| seen.text == text) {
             return;
         }
-        let services = match text.strip_prefix(b"\0") {
+        let manifest = match text.strip_prefix(b"\0") {
             Some(error) => {
                 Err(FileFault { line: None, message: String::from_utf8_lossy(error).into_owned() })
             }
             None => parse(&text),
         };
-        if let Err(fault) = &services {
-            tracing::error!(file, line = fault.line, "bad manifest: {fault}; what it said before stays");
-        }
-        self.seen.insert(file.into(), Seen { text, services: services.ok(), conflicts: Vec::new() });
+        let before = self.seen.remove(file);
+        let (services, mappings) = match manifest {
+            Ok(Manifest { services, mappings }) => {
+                let mappings =
+                    mappings.into_iter().map(|mapping| MappingFile { file: file.into(), ..mapping });
+                (Some(services), mappings.collect())
+            }
+            Err(fault) => {
+                tracing::error!(file, line = fault.line, "bad manifest: {fault}; what it said before stays");
+                (None, before.map(|before| before.mappings).unwrap_or_default())
+            }
+        };
+        self.seen.insert(file.into(), Seen { text, services, mappings, conflicts: Vec::new() });
+    }
+
+    fn tell_mappings(&self) {
+        let all: Vec<MappingFile> =
+            self.given.iter().chain(self.seen.values().flat_map(|seen| &seen.mappings)).cloned().collect();
+        self.mappings.send_if_modified(|present| {
+            let changed = **present != *all;
+            if changed {
+                let names: Vec<&str> = all.iter().map(|mapping| mapping.metadata.name.as_str()).collect();
+                tracing::info!(names = names.join(", "), "Mappings");
+                *present = all.clone().into();
+            }
+            changed
+        });
     }
 
     async fn apply(&mut self, file: &str) -> Result<(), StoreError> {

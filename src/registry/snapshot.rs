@@ -8,7 +8,7 @@ use prost::Message as _;
 use super::{
     proto::apiregistration::{ApiService, ApiServiceCondition},
     store::Listing,
-    target::{Target, ca_bundle, insecure_skip_tls_verify, target},
+    target::{Target, ca_bundle, insecure_skip_tls_verify, mapping, target},
 };
 
 /// The group of APIServices themselves: always first, as in Kubernetes.
@@ -34,6 +34,8 @@ pub struct Claim {
     pub version: String,
     /// Who serves it.
     pub target: Target,
+    /// The Mapping by which it is served, where the annotation says so.
+    pub mapping: Option<String>,
     /// The rank of the group, at least.
     pub group_priority: i32,
     /// The rank of the version in its group.
@@ -122,7 +124,7 @@ fn claim(object: &[u8]) -> Option<Arc<Claim>> {
 
 /// What an APIService claims.
 pub(super) fn claimed(service: ApiService) -> Claim {
-    let (target, ca_bundle) = (target(&service), ca_bundle(&service));
+    let (target, ca_bundle, mapping) = (target(&service), ca_bundle(&service), mapping(&service));
     let insecure_skip_tls_verify = insecure_skip_tls_verify(&service);
     let metadata = service.metadata.unwrap_or_default();
     let spec = service.spec.unwrap_or_default();
@@ -131,6 +133,7 @@ pub(super) fn claimed(service: ApiService) -> Claim {
         group: spec.group,
         version: spec.version,
         target,
+        mapping,
         group_priority: spec.group_priority_minimum,
         version_priority: spec.version_priority,
         ca_bundle,

@@ -14,6 +14,10 @@ pub const PROTOCOL: &str = "kubridge.io/protocol";
 /// kube-apiserver's trust in us.
 pub const BACKEND_CA: &str = "kubridge.io/backend-ca";
 
+/// Annotation: the `metadata.name` of the Mapping by which a gRPC backend is served, where several could be meant or none
+/// of those that are there says which backend it is for.
+pub const MAPPING: &str = "kubridge.io/mapping";
+
 /// Who serves a group and version.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Target {
@@ -126,6 +130,12 @@ pub fn target(service: &ApiService) -> Target {
         name: reference.name.clone(),
         port: reference.port.unwrap_or(443),
     }
+}
+
+/// The Mapping that `service` chooses; an empty name is none.
+pub(super) fn mapping(service: &ApiService) -> Option<String> {
+    let name = service.metadata.as_ref()?.annotations.get(MAPPING)?;
+    (!name.is_empty()).then(|| name.clone())
 }
 
 /// What the backend's certificate is verified against, in PEM; empty: the system's authorities.

@@ -6,7 +6,7 @@ use prost::Message as _;
 use super::{
     local_caller::Admission,
     proto::apiregistration::{ApiService, ApiServiceCondition, ServiceReference},
-    target::{BACKEND, PROTOCOL, Protocol, Target, check_backend_url, target},
+    target::{BACKEND, MAPPING, PROTOCOL, Protocol, Target, check_backend_url, target},
 };
 
 /// The one type of condition that Kubernetes knows of APIServices: whether the backend can be asked.
@@ -107,6 +107,21 @@ pub fn validate(service: &ApiService) -> Vec<FieldViolation> {
             }
         } else if value.parse::<Protocol>().is_err() {
             faults.push(unsupported(&field, value, &Protocol::NAMES));
+        }
+    }
+    if let Some(name) = metadata.annotations.get(MAPPING) {
+        let field = format!("metadata.annotations[{MAPPING}]");
+        let is_grpc = match target(service) {
+            Target::Grpc { .. } | Target::Unnamed | Target::UnknownProtocol { .. } => true,
+            Target::Service { protocol, .. } => protocol != Protocol::Https,
+            Target::Local => false,
+        };
+        if !is_grpc {
+            let text = "only a gRPC backend is served by a Mapping: name one in kubridge.io/backend, or write grpc or \
+                        grpcs in kubridge.io/protocol";
+            faults.push(invalid_text(&field, name, text));
+        } else if name.is_empty() {
+            faults.push(required(&field, "write the metadata.name of a Mapping, or remove the annotation"));
         }
     }
     let conditions = service.status.iter().flat_map(|status| &status.conditions);

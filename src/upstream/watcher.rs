@@ -92,6 +92,7 @@ impl Default for SchemaPace {
 pub struct SchemaHandle<T> {
     state: watch::Receiver<SchemaState<T>>,
     suspicion: Arc<Notify>,
+    revision: Arc<Notify>,
 }
 
 impl<T> SchemaHandle<T> {
@@ -104,11 +105,20 @@ impl<T> SchemaHandle<T> {
     pub fn suspect(&self) {
         self.suspicion.notify_one();
     }
+
+    /// What the schema is compiled with is another one: compile it again, whether or not the backend can be asked.
+    pub fn compile_again(&self) {
+        self.revision.notify_one();
+    }
 }
 
 impl<T> Clone for SchemaHandle<T> {
     fn clone(&self) -> Self {
-        Self { state: self.state.clone(), suspicion: Arc::clone(&self.suspicion) }
+        Self {
+            state: self.state.clone(),
+            suspicion: Arc::clone(&self.suspicion),
+            revision: Arc::clone(&self.revision),
+        }
     }
 }
 
@@ -132,9 +142,9 @@ pub struct SchemaWatcher<T> {
     pace: SchemaPace,
     state: watch::Sender<SchemaState<T>>,
     suspicion: Arc<Notify>,
-    /// What was last compiled, good or bad, and its etag.
-    seen: Vec<u8>,
-    etag: String,
+    revision: Arc<Notify>,
+    /// What was last compiled, good or bad.
+    seen: Option<FetchedSchema>,
 }
 
 impl<T> fmt::Debug for SchemaWatcher<T> {
@@ -157,12 +167,15 @@ impl<T: Send + Sync + 'static> SchemaWatcher<T> {
         compile: impl Fn(&FetchedSchema) -> Result<Arc<T>, Rejected> + Send + Sync + 'static,
     ) -> (Self, SchemaHandle<T>) {
         let state = watch::Sender::new(SchemaState::default());
-        let suspicion = Arc::new(Notify::new());
-        let handle = SchemaHandle { state: state.subscribe(), suspicion: Arc::clone(&suspicion) };
+        let (suspicion, revision) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let handle = SchemaHandle {
+            state: state.subscribe(),
+            suspicion: Arc::clone(&suspicion),
+            revision: Arc::clone(&revision),
+        };
         let keep = keep.filter(|_| file.is_none());
         let compile: Compile<T> = Arc::new(compile);
-        let (seen, etag) = (Vec::new(), String::new());
-        (Self { backend, file, keep, compile, pace, state, suspicion, seen, etag }, handle)
+        (Self { backend, file, keep, compile, pace, state, suspicion, revision, seen: None }, handle)
     }
 
     /// Takes up the schema that was last good, before the backend is asked: it may be down.
@@ -174,22 +187,25 @@ impl<T: Send + Sync + 'static> SchemaWatcher<T> {
             let bytes = kept.entry.parts.remove(DESCRIPTORS)?;
             let etag = kept.entry.parts.remove(ETAG).and_then(|etag| String::from_utf8(etag).ok());
             let schema = FetchedSchema { bytes, source: SchemaSource::Kept, etag: etag.unwrap_or_default() };
-            match compile(&schema) {
-                Ok(compiled) => Some((schema, compiled, kept.confirmed_at)),
-                Err(rejected) => {
-                    // An earlier version accepted it; the backend will be asked.
-                    tracing::warn!(subject = %keep.subject, faults = %rejected.faults.join("; "), "a kept schema is not usable");
-                    None
-                }
+            let compiled = compile(&schema);
+            if let Err(rejected) = &compiled {
+                // It was good for an earlier version, or with a mapping that is not there now.
+                tracing::warn!(subject = %keep.subject, faults = %rejected.faults.join("; "), "a kept schema is not usable");
             }
+            Some((schema, compiled, kept.confirmed_at))
         });
         if let Ok(Some((schema, compiled, confirmed_at))) = restored.await {
             self.state.send_modify(|state| {
-                state.current = Some(compiled);
-                state.source = Some(schema.source);
                 state.confirmed_at = Some(confirmed_at);
+                match compiled {
+                    Ok(compiled) => {
+                        state.current = Some(compiled);
+                        state.source = Some(schema.source.clone());
+                    }
+                    Err(rejected) => state.rejected = Some(Arc::new(rejected)),
+                }
             });
-            (self.seen, self.etag) = (schema.bytes, schema.etag);
+            self.seen = Some(schema);
         }
         self
     }
@@ -208,7 +224,7 @@ impl<T: Send + Sync + 'static> SchemaWatcher<T> {
             let begun = Instant::now();
             failures = if self.read().await { 0 } else { failures + 1 };
             let next = Instant::now() + self.pause(failures);
-            let suspicion = Arc::clone(&self.suspicion);
+            let (suspicion, revision) = (Arc::clone(&self.suspicion), Arc::clone(&self.revision));
             let suspected = async {
                 suspicion.notified().await;
                 sleep_until(begun + self.pace.suspect).await;
@@ -217,13 +233,31 @@ impl<T: Send + Sync + 'static> SchemaWatcher<T> {
                 () = sleep_until(next) => {}
                 Ok(()) = returns.changed() => {}
                 () = suspected => {}
+                () = revision.notified() => self.revise().await,
             }
         }
     }
 
+    /// Compiles what was last read again. What comes of it may be the same.
+    async fn revise(&mut self) {
+        let Some(seen) = self.seen.clone() else { return };
+        let compiled = (self.compile)(&seen);
+        let state = self.state.borrow().clone();
+        let same = |new: &Arc<T>| state.current.as_ref().is_some_and(|present| Arc::ptr_eq(present, new));
+        if state.rejected.is_none() && compiled.as_ref().is_ok_and(same) {
+            return;
+        }
+        let source = seen.source.clone();
+        if compiled.is_ok() && state.rejected.is_some() && source != SchemaSource::Kept {
+            self.keep(seen).await;
+        }
+        self.publish(source, compiled, None);
+    }
+
     /// Reads and publishes; whether it could be read.
     async fn read(&mut self) -> bool {
-        let fetched = fetch(&self.backend, self.file.as_deref(), &self.etag).await;
+        let etag = self.seen.as_ref().map(|seen| seen.etag.clone()).unwrap_or_default();
+        let fetched = fetch(&self.backend, self.file.as_deref(), &etag).await;
         let confirmed_at = Some(SystemTime::now());
         match fetched {
             Err(error) => {
@@ -238,37 +272,20 @@ impl<T: Send + Sync + 'static> SchemaWatcher<T> {
                 });
                 return false;
             }
-            Ok(Some(schema)) if schema.bytes != self.seen => {
-                self.seen.clone_from(&schema.bytes);
-                self.etag.clone_from(&schema.etag);
-                let source = schema.source.clone();
+            Ok(Some(schema)) if self.seen.as_ref().is_none_or(|seen| seen.bytes != schema.bytes) => {
                 let compiled = (self.compile)(&schema);
+                self.seen = Some(schema.clone());
+                let source = schema.source.clone();
                 if compiled.is_ok() {
                     self.keep(schema).await;
                 }
-                self.state.send_modify(|state| {
-                    state.last_error = None;
-                    match compiled {
-                        Ok(compiled) => {
-                            tracing::info!(backend = %self.backend.endpoint(), %source, "schema read");
-                            state.confirmed_at = confirmed_at;
-                            state.current = Some(compiled);
-                            state.source = Some(source);
-                            state.rejected = None;
-                        }
-                        Err(rejected) => {
-                            let faults = rejected.faults.join("; ");
-                            tracing::warn!(backend = %self.backend.endpoint(), %source, %faults, "schema rejected");
-                            state.rejected = Some(Arc::new(rejected));
-                        }
-                    }
-                });
+                self.publish(source, compiled, confirmed_at);
             }
             Ok(unchanged) => {
                 let mut source = SchemaSource::Service;
                 if let Some(schema) = unchanged {
-                    self.etag = schema.etag;
-                    source = schema.source;
+                    source = schema.source.clone();
+                    self.seen = Some(schema);
                 }
                 let good = self.state.borrow().rejected.is_none();
                 if good {
@@ -288,6 +305,35 @@ impl<T: Send + Sync + 'static> SchemaWatcher<T> {
             }
         }
         true
+    }
+
+    /// What was compiled is in use from now on; a rejected schema changes nothing but what is said of it.
+    /// `asked_at`: when the backend said that it is what it serves. `None`: it was not asked.
+    fn publish(
+        &self,
+        source: SchemaSource,
+        compiled: Result<Arc<T>, Rejected>,
+        asked_at: Option<SystemTime>,
+    ) {
+        self.state.send_modify(|state| {
+            if asked_at.is_some() {
+                state.last_error = None;
+            }
+            match compiled {
+                Ok(compiled) => {
+                    tracing::info!(backend = %self.backend.endpoint(), %source, "schema read");
+                    state.confirmed_at = asked_at.or(state.confirmed_at);
+                    state.current = Some(compiled);
+                    state.source = Some(source);
+                    state.rejected = None;
+                }
+                Err(rejected) => {
+                    let faults = rejected.faults.join("; ");
+                    tracing::warn!(backend = %self.backend.endpoint(), %source, %faults, "schema rejected");
+                    state.rejected = Some(Arc::new(rejected));
+                }
+            }
+        });
     }
 
     /// Writes an accepted schema to the disk. One that cannot be written is served all the same.

@@ -7,4 +7,5 @@ pub mod service;
 
 mod kubectl;
 mod lint;
+mod mappings;
 mod rest;

@@ -20,7 +20,7 @@ pub(super) fn verbs(resource: &Resource) -> Vec<Duty> {
         .into_iter()
         .map(|verb| {
             let by = match (native(resource, verb), served.contains(&verb)) {
-                (Some(method), true) => By::Method(method.path.to_string()),
+                (Some(method), true) => By::Method(method.called().to_owned()),
                 (None, true) => By::Aggregator(made(resource, verb)),
                 (_, false) => By::Nobody(missing(resource, verb)),
             };
@@ -49,7 +49,7 @@ fn native<'a>(resource: &'a Resource, verb: &str) -> Option<&'a Method> {
 fn made(resource: &Resource, verb: &str) -> String {
     match verb {
         "get" => "List, narrowed to the name".to_owned(),
-        "watch" => "List, asked again and again and compared".to_owned(),
+        "watch" => resource.made_watch().unwrap_or_default(),
         "patch" => format!("{}, the patch, Update under the version that was read", read(resource)),
         "deletecollection" => "List, then Delete of each".to_owned(),
         _ => "made".to_owned(),
@@ -80,7 +80,7 @@ fn read(resource: &Resource) -> &'static str {
 /// The verbs of the status subresource.
 pub(super) fn status(resource: &Resource) -> Vec<Duty> {
     let update = match &resource.methods.update_status {
-        Some(method) => By::Method(method.path.to_string()),
+        Some(method) => By::Method(method.called().to_owned()),
         None => By::Aggregator("Update, everything but the status kept as it is stored".to_owned()),
     };
     resource
@@ -106,7 +106,7 @@ pub(super) fn action(action: &Action) -> Vec<Duty> {
         ActionVerb::Delete => "delete (DELETE)",
     };
     let methods = action.methods.iter();
-    methods.map(|(verb, method)| Duty::new(http(*verb), By::Method(method.path.to_string()))).collect()
+    methods.map(|(verb, method)| Duty::new(http(*verb), By::Method(method.called().to_owned()))).collect()
 }
 
 /// What is done beside the verbs.

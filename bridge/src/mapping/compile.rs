@@ -15,10 +15,7 @@ use super::{
     plan::{Learnt, Plan},
     shape::Shapes,
 };
-use crate::model::{
-    fault::{Faults, Place},
-    names, resource,
-};
+use crate::model::{catalogue::Problem, fault::Faults, names, resource};
 
 /// What the contract form of a resource is called.
 #[derive(Debug, Clone, Default)]
@@ -37,15 +34,7 @@ pub(super) fn resource(
     faults: &mut Faults,
 ) -> Option<(Titles, Plan)> {
     let name = mapping.message.as_ref().map_or("", |message| &message.value);
-    let Some(message) = pool.get_message_by_name(name) else {
-        faults.add_field(
-            Place::element("", mapping.kind.as_ref().map_or("", |kind| &kind.value)),
-            "message",
-            format!("the backend has no message {name:?}"),
-            "write the full name of the message that is the resource: \"library.v1.Book\"",
-        );
-        return None;
-    };
+    let message = pool.get_message_by_name(name).expect("it was found in this pool");
     let titles = titles(&message, mapping, faults);
     let homes = homes(&message, mapping, faults);
     let identity = identity(&message, mapping, faults)?;
@@ -93,41 +82,19 @@ fn titles(message: &MessageDescriptor, mapping: &ResourceMapping, faults: &mut F
         singular: or(&mapping.singular).unwrap_or_else(|| kind.to_ascii_lowercase()),
         kind,
     };
-    let place = || Place::from(message);
-    let mend = |part: &str| format!("write `{part}` in a mapping file");
     if !names::is_subdomain(&titles.group) {
-        faults.add_field(
-            place(),
-            "group",
-            format!("{:?} is not an API group", titles.group),
-            format!("{}, a DNS name in lower case: \"library.example.com\"", mend("group")),
-        );
+        faults.report_field(message, "group", Problem::mapped_group(&titles.group));
     }
     // An absent one was reported where it was looked for.
     if !names::is_version(&titles.version) && mapping.version.is_some() {
-        faults.add_field(
-            place(),
-            "version",
-            format!("{:?} is not a Kubernetes API version", titles.version),
-            format!("{}: \"v1\", \"v1beta1\"", mend("version")),
-        );
+        faults.report_field(message, "version", Problem::mapped_version(&titles.version));
     }
     if !names::is_kind(&titles.kind) || resource::RESERVED_KINDS.contains(&titles.kind.as_str()) {
-        faults.add_field(
-            place(),
-            "kind",
-            format!("{:?} cannot be a kind", titles.kind),
-            format!("{}, in CamelCase", mend("kind")),
-        );
+        faults.report_field(message, "kind", Problem::mapped_kind(&titles.kind));
     }
     for (part, name) in [("plural", &titles.plural), ("singular", &titles.singular)] {
         if !names::is_label(name) || resource::RESERVED_PLURALS.contains(&name.as_str()) {
-            faults.add_field(
-                place(),
-                part,
-                format!("{name:?} cannot stand in a path"),
-                format!("{}, in lower-case letters and digits", mend(part)),
-            );
+            faults.report_field(message, part, Problem::mapped_name(name, part));
         }
     }
     titles
@@ -135,12 +102,7 @@ fn titles(message: &MessageDescriptor, mapping: &ResourceMapping, faults: &mut F
 
 fn homes(message: &MessageDescriptor, mapping: &ResourceMapping, faults: &mut Faults) -> HashMap<u32, Home> {
     for name in mapping.fields.keys().filter(|name| message.get_field_by_name(name).is_none()) {
-        faults.add_field(
-            message,
-            name,
-            format!("{} has no such field", message.full_name()),
-            "write the names of fields as the proto has them",
-        );
+        faults.report_field(message, name, Problem::no_such_field(message.full_name()));
     }
     let mut homes = HashMap::new();
     let mut taken: HashMap<Home, String> = HashMap::new();
@@ -148,30 +110,15 @@ fn homes(message: &MessageDescriptor, mapping: &ResourceMapping, faults: &mut Fa
         let said = mapping.fields.get(field.name()).and_then(|field| field.to.as_ref());
         let home = said.map_or(Home::Spec, |said| said.value);
         if field.is_group() {
-            faults.add_field(
-                message,
-                field.name(),
-                "is a group, which has no place in JSON",
-                "write `fields: {NAME: {to: nowhere}}` in a mapping file",
-            );
+            faults.report_field(message, field.name(), Problem::group_field(field.name()));
         }
         if let Some(type_name) = misfit(&field, home) {
-            faults.add_field(
-                message,
-                field.name(),
-                format!("cannot be {}: it is no {type_name}", home.as_str()),
-                "write another `to` in the mapping file",
-            );
+            faults.report_field(message, field.name(), Problem::misplaced_field(home.as_str(), type_name));
         }
         if !matches!(home, Home::Spec | Home::Status | Home::Nowhere)
             && let Some(other) = taken.insert(home, field.name().to_owned())
         {
-            faults.add_field(
-                message,
-                field.name(),
-                format!("{other} is {} too", home.as_str()),
-                "write another `to` for one of them in the mapping file",
-            );
+            faults.report_field(message, field.name(), Problem::place_taken(other, home.as_str()));
         }
         homes.insert(field.number(), home);
     }
@@ -199,13 +146,12 @@ fn is_integer(field: &FieldDescriptor) -> bool {
 fn identity(message: &MessageDescriptor, mapping: &ResourceMapping, faults: &mut Faults) -> Option<Identity> {
     let names = &mapping.names;
     let field_name = names.field.as_ref().map_or("name", |field| &field.value);
-    let mend = "write `names: {field: ...}` in a mapping file: the field that tells objects apart";
     let Some(field) = message.get_field_by_name(field_name) else {
-        faults.add_field(message, field_name, "there is no such field: objects have no name", mend);
+        faults.report_field(message, field_name, Problem::no_name_field());
         return None;
     };
     if !is_string(&field) && (names.patterns.is_some() || !is_integer(&field)) {
-        faults.add_field(message, field_name, "is no string: it cannot be a resource name", mend);
+        faults.report_field(message, field_name, Problem::name_field_type());
         return None;
     }
     let Some(patterns) = &names.patterns else {
@@ -215,12 +161,7 @@ fn identity(message: &MessageDescriptor, mapping: &ResourceMapping, faults: &mut
             Some(name) => match message.get_field_by_name(&name.value) {
                 Some(field) if is_string(&field) || is_integer(&field) => Some(key(&field)),
                 _ => {
-                    faults.add_field(
-                        message,
-                        &name.value,
-                        "there is no such string or number",
-                        "write `names: {namespaceField: ...}` in the mapping file: a field of the message",
-                    );
+                    faults.report_field(message, &name.value, Problem::no_namespace_field());
                     return None;
                 }
             },
@@ -236,12 +177,7 @@ fn identity(message: &MessageDescriptor, mapping: &ResourceMapping, faults: &mut
     match Patterns::new(&patterns.value) {
         Ok(patterns) => Some(Identity::Patterns { field: field.number(), patterns }),
         Err(why) => {
-            faults.add_field(
-                message,
-                "pattern",
-                why,
-                "write `names: {patterns: [...]}` in a mapping file: \"publishers/{publisher}/books/{book}\"",
-            );
+            faults.report_field(message, "pattern", Problem::bad_pattern(why));
             None
         }
     }

@@ -11,7 +11,7 @@ use super::{
     annotations::{self, Behavior, ResourceDescriptor},
     facts::{ColumnMapping, Fact, FieldMapping, Home, ResourceMapping, Verb},
 };
-use crate::model::{fault::Faults, names};
+use crate::model::{catalogue::Problem, fault::Faults, names};
 pub(super) use methods::{complete, custom};
 
 /// What was derived, before anything else is said.
@@ -43,11 +43,7 @@ pub(super) fn derive(
             Ok(Some(declared)) => found.extend(read(message, declared)),
             Ok(None) if named.contains(&message) => found.push(bare(message)),
             Ok(None) => {}
-            Err(error) => faults.add(
-                &message,
-                format!("(google.api.resource) cannot be decoded: {error}"),
-                "compile with google/api/resource.proto as Google publishes it",
-            ),
+            Err(error) => faults.report(&message, Problem::undecodable_resource(error)),
         }
     }
     let doubts = methods::bind(pool, &mut found, advice);
@@ -198,57 +194,27 @@ pub(super) fn check(
     advice: &mut Faults,
 ) {
     if resource.version.is_none() {
-        faults.add_field(
-            message,
-            "version",
-            format!("the package {:?} has no version", message.package_name()),
-            "write `version` in a mapping file: \"v1\"",
-        );
+        faults.report_field(message, "version", Problem::no_version(message.package_name()));
     }
     let annotated = annotations::resource(message).is_ok_and(|declared| declared.is_some());
     if resource.names.patterns.is_none() && annotated {
-        faults.add_field(
-            message,
-            "pattern",
-            "(google.api.resource) has no pattern: which part of a name is the parent's is not known",
-            "write `names: {patterns: [...]}` in a mapping file: \"publishers/{publisher}/books/{book}\"",
-        );
+        faults.report_field(message, "pattern", Problem::no_pattern());
     }
     for field in message.fields() {
         let behavior = annotations::behavior(&field);
         let said = resource.fields.get(field.name()).and_then(|field| field.to.as_ref());
         let by_file = said.is_some_and(|said| said.origin == super::facts::Origin::File);
         if behavior.required && behavior.output_only && !by_file {
-            advice.add_field(
-                message,
-                field.name(),
-                "is REQUIRED and OUTPUT_ONLY: it is taken for OUTPUT_ONLY, and stands in the status",
-                format!(
-                    "where clients give it, write `fields: {{{}: {{to: spec, required: true}}}}` in a mapping file",
-                    field.name()
-                ),
-            );
+            advice.report_field(message, field.name(), Problem::required_and_output_only(field.name()));
         }
     }
     let parents = |pattern: &String| pattern.matches('{').count() > 3;
     if resource.names.patterns.as_ref().is_some_and(|patterns| patterns.value.iter().any(parents)) {
-        advice.add_field(
-            message,
-            "pattern",
-            "objects have three parents or more: where their ids are longer than the 63 characters of a namespace, \
-             objects are shown and cannot be made",
-            "keep ids short, or name them by a field of their own: `names: {field: ..., namespaceField: ...}`",
-        );
+        advice.report_field(message, "pattern", Problem::long_namespaces());
     }
     let etag =
         resource.fields.values().any(|f| f.to.as_ref().is_some_and(|to| to.value == Home::ResourceVersion));
     if resource.methods.of(Verb::Update).is_some() && !etag {
-        advice.add_field(
-            message,
-            "etag",
-            "there is no etag: a write is checked against what was read just before, and what changes between the two is \
-             overwritten",
-            "add `string etag` to the message and to the request of Delete (AIP-154)",
-        );
+        advice.report_field(message, "etag", Problem::no_etag());
     }
 }

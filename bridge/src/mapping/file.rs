@@ -8,8 +8,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
+use self::check::Found;
 use super::facts::Mapping;
-use crate::model::Fault;
+use crate::model::{
+    Fault,
+    catalogue::Problem,
+    fault::{Faults, Place},
+};
 
 /// A mapping file's document.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -93,49 +98,71 @@ impl MappingFile {
         &SCHEMA
     }
 
+    /// The one that an APIService chooses by its name.
+    ///
+    /// # Errors
+    /// There is none of that name, or more than one.
+    pub fn named<'a>(files: &'a [Self], name: &str) -> Result<&'a Self, Fault> {
+        let problem =
+            match files.iter().filter(|file| file.metadata.name == name).collect::<Vec<_>>().as_slice() {
+                [only] => return Ok(only),
+                [] => Problem::no_such_mapping(name, known(files)),
+                [first, second, ..] => Problem::mapping_named_twice(name, &first.file, &second.file),
+            };
+        let mut faults = Faults::default();
+        faults.report_set(problem);
+        Err(faults.into_sorted().remove(0))
+    }
+
+    /// Which one it is, in a message: "library (in library.yaml)".
+    pub(super) fn said(&self) -> String {
+        format!("{} (in {})", self.metadata.name, self.file)
+    }
+
+    /// Where it is, in faults.
+    pub(super) fn place(&self) -> Place {
+        Place::element(&self.file, &self.metadata.name)
+    }
+
     /// Reads the documents of a file. `file`: what it is called in faults.
     ///
     /// # Errors
     /// Every fault, with the path of the value in its document.
     pub fn read(file: &str, text: &str) -> Result<Vec<Self>, Vec<Fault>> {
-        let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| {
-            vec![Fault {
-                code: "",
-                file: file.to_owned(),
-                element: error.location().map(|at| format!("line {}", at.line())).unwrap_or_default(),
-                field: String::new(),
-                message: format!("is no YAML: {error}"),
-                mend: "write one document, or several with `---` between them".to_owned(),
-            }]
-        })?;
-        let (mut read, mut faults) = (Vec::new(), Vec::new());
+        let mut faults = Faults::default();
+        let documents: Vec<Value> = match serde_saphyr::from_multiple(text) {
+            Ok(documents) => documents,
+            Err(error) => {
+                let line = error.location().map(|at| format!("line {}", at.line())).unwrap_or_default();
+                faults.report(Place::element(file, &line), Problem::not_yaml(error));
+                return Err(faults.into_sorted());
+            }
+        };
+        let mut read = Vec::new();
         for (index, document) in documents.into_iter().enumerate() {
+            let element = if index == 0 { String::new() } else { format!("document {}", index + 1) };
+            let place = Place::element(file, &element);
             let found = check::check(&SCHEMA, &document);
             if found.is_empty() {
-                // The schema is made of the types: what fits it can be read.
+                // The schema is made of the types: what fits it can be read, but for numbers that are too large.
                 match serde_json::from_value::<Self>(document) {
                     Ok(mapping) => read.push(Self { file: file.to_owned(), ..mapping }),
-                    Err(error) => faults.push(fault(
-                        file,
-                        index,
-                        String::new(),
-                        error.to_string(),
-                        "see docs/aip.md".to_owned(),
-                    )),
+                    Err(error) => faults.report(place.clone(), Problem::mapping_unreadable(error)),
                 }
             }
-            faults.extend(
-                found.into_iter().map(|found| fault(file, index, found.path, found.message, found.mend)),
-            );
+            for Found { path, problem } in found {
+                faults.report_field(place.clone(), &path, problem);
+            }
         }
         if read.is_empty() && faults.is_empty() {
-            faults.push(fault(file, 0, String::new(), "is empty".to_owned(), "see docs/aip.md".to_owned()));
+            faults.report(Place::file(file), Problem::empty_mapping_file());
         }
-        if faults.is_empty() { Ok(read) } else { Err(faults) }
+        if faults.is_empty() { Ok(read) } else { Err(faults.into_sorted()) }
     }
 }
 
-fn fault(file: &str, index: usize, path: String, message: String, mend: String) -> Fault {
-    let element = if index == 0 { String::new() } else { format!("document {}", index + 1) };
-    Fault { code: "", file: file.to_owned(), element, field: path, message, mend }
+/// The names that there are, for people.
+fn known(files: &[MappingFile]) -> String {
+    let names: Vec<String> = files.iter().map(|file| format!("{:?}", file.metadata.name)).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }

@@ -1,5 +1,7 @@
 //! What files say over what was derived.
 
+use std::collections::BTreeMap;
+
 use prost_reflect::{DescriptorPool, MessageDescriptor, MethodDescriptor};
 
 use super::{
@@ -7,7 +9,7 @@ use super::{
     facts::{Mapping, MethodMapping, NamesMapping, ResourceMapping, Verb},
     file::MappingFile,
 };
-use crate::model::fault::{Faults, Place};
+use crate::model::{catalogue::Problem, fault::Faults};
 
 /// The messages that the files make resources, where the backend has them.
 pub(super) fn named(pool: &DescriptorPool, files: &[MappingFile]) -> Vec<MessageDescriptor> {
@@ -29,10 +31,21 @@ pub(super) fn merge(
     advice: &mut Faults,
 ) -> Mapping {
     let Derived { mut found, doubts } = derived;
+    let mut said_by: BTreeMap<usize, &MappingFile> = BTreeMap::new();
     for file in files {
-        if !lay(pool, file, &mut found, faults) {
-            unused(file, advice, "the backend has none of its messages: it says nothing here");
+        let places = places(file, &found);
+        if places.iter().all(Option::is_none) {
+            advice.report_field(file.place(), "spec.resources", Problem::mapping_unused());
+            continue;
         }
+        for at in places.iter().flatten() {
+            let first = *said_by.entry(*at).or_insert(file);
+            if !std::ptr::eq(first, file) {
+                let message = found.get(*at).map_or("", |found| found.message.full_name()).to_owned();
+                faults.report(file.place(), Problem::mapped_twice(message, first.said(), file.said()));
+            }
+        }
+        lay(pool, file, &places, &mut found, faults);
     }
     for doubt in doubts {
         let Some(found) = found.get(doubt.resource) else { continue };
@@ -41,19 +54,8 @@ pub(super) fn merge(
             continue;
         }
         let other = resource.methods.of(doubt.verb).and_then(|method| method.method.as_ref());
-        faults.add(
-            &doubt.method,
-            format!(
-                "{} of {} is there twice: {} does it too",
-                doubt.verb.as_str(),
-                found.kind(),
-                other.map_or("", |method| &method.value)
-            ),
-            format!(
-                "write in a mapping file which is meant: `methods: {{{}: {{method: ...}}}}`",
-                doubt.verb.as_str()
-            ),
-        );
+        let other = other.map_or("", |method| &method.value);
+        faults.report(&doubt.method, Problem::verb_twice(doubt.verb.as_str(), found.kind(), other));
     }
     let mut resources = Vec::new();
     for found in found {
@@ -84,32 +86,27 @@ fn chosen(resource: &ResourceMapping, verb: Verb, files: &[MappingFile]) -> bool
     !files.is_empty() && said.is_some_and(|said| said.origin == super::facts::Origin::File)
 }
 
-/// A file that says nothing of a backend.
-pub(super) fn unused(file: &MappingFile, advice: &mut Faults, why: &str) {
-    advice.add_field(
-        Place::element(&file.file, &file.metadata.name),
-        "spec.resources",
-        why,
-        "where it is meant for this backend, write `message`: the full name of a message that the backend has",
-    );
+/// The resource that each entry of a file means. All none: the file says nothing of this backend.
+pub(super) fn places(file: &MappingFile, found: &[Found]) -> Vec<Option<usize>> {
+    file.spec.resources.iter().map(|said| place(said, &file.spec, found)).collect()
 }
 
-/// Lays a file over what was derived; false: it says nothing of this backend.
-fn lay(pool: &DescriptorPool, file: &MappingFile, found: &mut [Found], faults: &mut Faults) -> bool {
-    let places: Vec<Option<usize>> =
-        file.spec.resources.iter().map(|said| place(said, &file.spec, found)).collect();
-    if places.iter().all(Option::is_none) {
-        return false;
-    }
+/// Lays a file over what was derived.
+fn lay(
+    pool: &DescriptorPool,
+    file: &MappingFile,
+    places: &[Option<usize>],
+    found: &mut [Found],
+    faults: &mut Faults,
+) {
     for (index, (said, at)) in file.spec.resources.iter().zip(places).enumerate() {
         let Some(found) = at.and_then(|at| found.get_mut(at)) else {
-            let what = said.message.as_ref().or(said.kind.as_ref()).map_or("", |what| &what.value);
-            faults.add_field(
-                Place::element(&file.file, &file.metadata.name),
-                &format!("spec.resources[{index}]"),
-                format!("the backend has no message {what:?}"),
-                "write `message`: its full name, \"library.v1.Book\"",
-            );
+            let problem = match (&said.message, &said.kind) {
+                (Some(message), _) => Problem::no_such_resource("message", &message.value),
+                (None, Some(kind)) => Problem::no_such_resource("kind", &kind.value),
+                (None, None) => Problem::names_nothing(),
+            };
+            faults.report_field(file.place(), &format!("spec.resources[{index}]"), problem);
             continue;
         };
         let mut said = said.clone();
@@ -117,7 +114,6 @@ fn lay(pool: &DescriptorPool, file: &MappingFile, found: &mut [Found], faults: &
         said.version = said.version.or_else(|| file.spec.version.clone());
         over(pool, found, said);
     }
-    true
 }
 
 /// The resource that a file means.

@@ -48,68 +48,25 @@ impl From<&MethodDescriptor> for Place {
     }
 }
 
-/// What is said of a place. Words without an entry of the catalogue have no code.
-#[derive(Debug)]
-pub(crate) struct Message {
-    code: &'static str,
-    text: String,
-}
-
-impl From<String> for Message {
-    fn from(text: String) -> Self {
-        Self { code: "", text }
-    }
-}
-
-impl From<&str> for Message {
-    fn from(text: &str) -> Self {
-        text.to_owned().into()
-    }
-}
-
 /// Faults, or advice, so far.
 #[derive(Debug, Default)]
 pub(crate) struct Faults(Vec<Fault>);
 
 impl Faults {
-    /// An entry of the catalogue, of an element as a whole.
+    /// Something is wrong with an element as a whole.
     pub(crate) fn report(&mut self, at: impl Into<Place>, problem: Problem) {
-        let Problem { code, message: text, mend } = problem;
-        self.add(at, Message { code, text }, mend);
+        self.report_field(at, "", problem);
     }
 
-    /// An entry of the catalogue, of a field or of a part of an annotation.
+    /// Something is wrong with a field, or with a part of an annotation or of a mapping.
     pub(crate) fn report_field(&mut self, at: impl Into<Place>, field: &str, problem: Problem) {
-        let Problem { code, message: text, mend } = problem;
-        self.add_field(at, field, Message { code, text }, mend);
+        let (Place { file, element }, Problem { code, message, mend }) = (at.into(), problem);
+        self.0.push(Fault { file, element, field: field.to_owned(), message, mend, code });
     }
 
-    /// An entry of the catalogue, of the descriptor set itself.
+    /// Something is wrong with the descriptor set itself.
     pub(crate) fn report_set(&mut self, problem: Problem) {
-        let Problem { code, message: text, mend } = problem;
-        self.add_set(Message { code, text }, mend);
-    }
-
-    /// A fault of an element as a whole.
-    pub(crate) fn add(&mut self, at: impl Into<Place>, message: impl Into<Message>, mend: impl Into<String>) {
-        self.add_field(at, "", message, mend);
-    }
-
-    /// A fault of a field, or of a part of an annotation.
-    pub(crate) fn add_field(
-        &mut self,
-        at: impl Into<Place>,
-        field: &str,
-        message: impl Into<Message>,
-        mend: impl Into<String>,
-    ) {
-        let (Place { file, element }, Message { code, text: message }) = (at.into(), message.into());
-        self.0.push(Fault { file, element, field: field.to_owned(), message, mend: mend.into(), code });
-    }
-
-    /// A fault of the descriptor set itself.
-    pub(crate) fn add_set(&mut self, message: impl Into<Message>, mend: impl Into<String>) {
-        self.add(Place::default(), message, mend);
+        self.report(Place::default(), problem);
     }
 
     pub(crate) fn is_empty(&self) -> bool {

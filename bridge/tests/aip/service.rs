@@ -558,7 +558,9 @@ fn flag(request: &DynamicMessage, field: &str) -> bool {
 }
 
 fn check_required(object: &DynamicMessage, body: &str) -> Result<(), CallError> {
-    for field in object.descriptor().fields().filter(|field| behaves(field, REQUIRED)) {
+    // What only the service writes no client is asked for.
+    let asked = |field: &FieldDescriptor| behaves(field, REQUIRED) && !behaves(field, OUTPUT_ONLY);
+    for field in object.descriptor().fields().filter(asked) {
         if !object.has_field(&field) {
             return Err(invalid(&format!("{body}.{}", field.name()), "it is missing"));
         }

@@ -1,8 +1,8 @@
 //! Mapping files: what they say over what is derived, services that are no AIP services, and every fault of a file.
 
 use kubridge_bridge::{
-    mapping::{MappingFile, read_schema},
-    model::{Rules, Schema},
+    mapping::{MappingFile, read_schema, read_schema_by, relevant},
+    model::{Fault, Rules, Schema},
 };
 use serde_json::json;
 
@@ -335,6 +335,7 @@ fn the_files_of_the_documentation_are_good() {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/aip.md")).unwrap();
     let blocks: Vec<&str> =
         text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let blocks: Vec<&str> = blocks.into_iter().filter(|block| block.contains("kind: Mapping")).collect();
     assert_eq!(blocks.len(), 2);
     let library = schema(&LIBRARY, &file(blocks[0]));
     let book = library.apis[0].resources.iter().find(|resource| resource.kind == "Book").unwrap();
@@ -344,4 +345,54 @@ fn the_files_of_the_documentation_are_good() {
         fleet.apis[0].resources[0].verbs().join(" "),
         "create delete deletecollection get list patch update watch"
     );
+}
+
+#[test]
+fn a_mapping_is_chosen_by_its_name() {
+    let files = file(
+        "
+apiVersion: kubridge.io/v1alpha1
+kind: Mapping
+metadata: {name: volumes}
+spec: {resources: [{kind: Book, plural: volumes}]}
+---
+apiVersion: kubridge.io/v1alpha1
+kind: Mapping
+metadata: {name: tomes}
+spec: {resources: [{message: example.library.v1.Book, plural: tomes}]}
+---
+apiVersion: kubridge.io/v1alpha1
+kind: Mapping
+metadata: {name: fleet}
+spec: {resources: [{message: fleet.v1.Robot}]}
+",
+    );
+    let read = |name: &str| {
+        let chosen = MappingFile::named(&files, name).unwrap();
+        read_schema_by(&LIBRARY, Rules::default(), chosen)
+    };
+    for plural in ["volumes", "tomes"] {
+        let schema = read(plural).unwrap();
+        assert!(schema.apis[0].resources.iter().any(|resource| resource.plural == plural), "{plural}");
+    }
+    let refused = |found: Result<Schema, Vec<Fault>>| {
+        let faults = found.expect_err("it is refused");
+        faults.into_iter().map(|fault| (fault.code, fault.to_string())).collect::<Vec<_>>()
+    };
+    let [(code, text)] = refused(read("fleet")).try_into().unwrap();
+    assert_eq!(code, "mapping_of_another_backend");
+    assert!(text.starts_with("library.yaml: fleet: "), "{text}");
+    // Nobody chooses.
+    let [(code, text)] = refused(read_schema(&LIBRARY, Rules::default(), &files)).try_into().unwrap();
+    assert_eq!(code, "mapped_twice");
+    assert!(text.contains("volumes (in library.yaml) and tomes (in library.yaml)"), "{text}");
+    let relevant = relevant(&LIBRARY, &files);
+    let names: Vec<&str> = relevant.iter().map(|mapping| mapping.metadata.name.as_str()).collect();
+    assert_eq!(names, ["volumes", "tomes"]);
+    // None of that name, or two.
+    let none = MappingFile::named(&files, "scrolls").unwrap_err();
+    assert_eq!(none.code, "no_such_mapping");
+    assert!(none.to_string().contains("(there is \"volumes\", \"tomes\", \"fleet\")"), "{none}");
+    let twice = [files.clone(), files].concat();
+    assert_eq!(MappingFile::named(&twice, "tomes").unwrap_err().code, "mapping_named_twice");
 }

@@ -1,6 +1,9 @@
 //! What is derived of descriptors, and what is refused.
 
-use kubridge_bridge::mapping::{Home, Origin, Verb};
+use kubridge_bridge::{
+    describe::{ApiFacts, By, page},
+    mapping::{Home, Origin, Verb},
+};
 
 use crate::support::{LIBRARY, changed, faults, read};
 
@@ -173,4 +176,36 @@ fn four_parents_are_many() {
 fn two_messages_with_one_kind_are_refused() {
     let twice = changed("type: \"library.example.com/Note\"", "type: \"library.example.com/Book\"");
     assert!(read(&twice).is_err());
+}
+
+/// What people are told is what the service has: nothing that was made, and no name for two uses of one method.
+#[test]
+fn a_description_names_the_methods_that_are_called() {
+    let pool = prost_reflect::DescriptorPool::decode(LIBRARY.as_slice()).unwrap();
+    let methods: Vec<String> = pool
+        .services()
+        .flat_map(|service| service.methods().collect::<Vec<_>>())
+        .map(|method| format!("/{}/{}", method.parent_service().full_name(), method.name()))
+        .collect();
+    let facts = ApiFacts::of_api(&read(&LIBRARY).unwrap().apis[0]);
+    let named = |resource: &str, verb: &str| {
+        let resource = facts.resources.iter().find(|facts| facts.resource == resource).unwrap();
+        resource.verbs.iter().find(|duty| duty.what == verb).unwrap().by.clone()
+    };
+    let method = |name: &str| format!("/example.library.v1.LibraryService/{name}");
+    assert_eq!(named("books", "list"), By::Method(method("ListBooks")));
+    let polled = format!("polled List ({})", method("ListBooks"));
+    assert_eq!(named("books", "watch"), By::Aggregator(polled));
+    // The list of singletons is made of the one method that they have.
+    assert_eq!(named("settings", "get"), By::Method(method("GetSettings")));
+    assert_eq!(named("settings", "list"), By::Method(method("GetSettings")));
+    let subresources = facts.resources.iter().flat_map(|facts| &facts.subresources);
+    let verbs = facts.resources.iter().flat_map(|facts| &facts.verbs);
+    for duty in verbs.chain(subresources.flat_map(|sub| &sub.verbs)) {
+        if let By::Method(path) = &duty.by {
+            assert!(methods.contains(path), "{path} is no method of the service");
+        }
+    }
+    let page = page(&facts);
+    assert!(!page.contains('#') && !page.contains("Mapped"), "{page}");
 }

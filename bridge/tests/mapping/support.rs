@@ -10,21 +10,19 @@ use std::{
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use http::{HeaderMap, HeaderValue, Method};
+use http::Method;
 use kubridge_bridge::{
     caller::Caller,
     env::Env,
     mapping::{MappedCaller, MappingFile, read_schema},
     model::{Fault, Resource, Rules, Schema},
-    proto::UserInfo,
-    request_info::RequestInfo,
     status::ApiError,
-    verbs::{self, Body, Request},
+    verbs::{self, Body},
 };
 use serde_json::Value;
 
 pub use crate::descriptors::{LIBRARY, PROTO, compile};
-use crate::service::Service;
+use crate::{request::request, service::Service};
 
 /// The library's proto with something else in the place of `from`.
 pub fn changed(from: &str, to: &str) -> Vec<u8> {
@@ -158,22 +156,7 @@ impl Client {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Answer {
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let mut map = HeaderMap::new();
-        for (name, value) in headers {
-            map.append(
-                http::HeaderName::from_bytes(name.as_bytes()).unwrap(),
-                HeaderValue::from_str(value).unwrap(),
-            );
-        }
-        let request = Request {
-            info: RequestInfo::new(&method, path, query),
-            method,
-            query: query.into(),
-            headers: map,
-            body: body.into(),
-            user: Arc::new(UserInfo::default()),
-        };
+        let request = request(method, target, headers, body);
         let resource = self.resource(&request.info.resource.clone());
         let deadline = Some(self.world.now() + Duration::from_secs(30));
         let mapped = Arc::clone(self.schema.mapped.as_ref().unwrap());

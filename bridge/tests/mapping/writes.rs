@@ -286,3 +286,34 @@ async fn what_was_missing_before_does_not_stand_in_the_way() {
     answer.expect(422);
     assert_eq!(answer.causes().len(), 1, "{:?}", answer.causes());
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_required_and_output_only_is_the_services_own() {
+    let twice = changed(
+        "int32 copy_count = 11 [(google.api.field_behavior) = OUTPUT_ONLY]",
+        "optional int32 copy_count = 11 [(google.api.field_behavior) = OUTPUT_ONLY, (google.api.field_behavior) = REQUIRED]",
+    );
+    let client = client_of(&twice);
+    // Nobody is asked for it, and what clients say of it is not taken.
+    let mut moby = book("moby");
+    moby["status"] = json!({"copyCount": 7});
+    let made = client.post(BOOKS, &moby).await.expect(201);
+    assert_eq!(made["status"].get("copyCount"), None, "{made}");
+    client.service.put("Book", "name: 'publishers/acme/books/dick' title: 'Dick' copy_count: 3");
+    let read = client.get(&format!("{BOOKS}/dick")).await.expect(200);
+    assert_eq!((&read["status"]["copyCount"], read["spec"].get("copyCount")), (&json!(3), None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn resources_of_one_service_do_not_mix() {
+    let client = client();
+    client.post(BOOKS, &book("moby")).await.expect(201);
+    let notes = "/apis/library.example.com/v1/namespaces/acme--moby/notes";
+    client.post(notes, &json!({"metadata": {"name": "moby"}, "spec": {"text": "good"}})).await.expect(201);
+    assert_eq!(client.names(BOOKS).await.0, ["acme/moby"]);
+    assert_eq!(client.names(notes).await.0, ["acme--moby/moby"]);
+    assert_eq!(client.get(&format!("{notes}/moby")).await.expect(200)["kind"], "Note");
+    client.delete(&format!("{notes}/moby")).await.expect(200);
+    client.get(&format!("{notes}/moby")).await.expect(404);
+    assert_eq!(client.get(&format!("{BOOKS}/moby")).await.expect(200)["kind"], "Book");
+}

@@ -11,18 +11,16 @@ use std::{
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use http::{HeaderMap, HeaderValue, Method};
+use http::Method;
 use kubridge_bridge::{
     env::{Env, NamespaceState},
     model::{Resource, Rules, Schema},
-    proto::UserInfo,
-    request_info::RequestInfo,
     status::{ApiError, Status},
-    verbs::{self, Body, Reply, Request},
+    verbs::{self, Body, Reply},
 };
 use serde_json::Value;
 
-use crate::fake::Fake;
+use crate::{fake::Fake, request::request};
 
 pub static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
     let here = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/verbs");
@@ -146,22 +144,7 @@ impl Client {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Result<Reply, ApiError> {
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let mut map = HeaderMap::new();
-        for (name, value) in headers {
-            map.append(
-                http::HeaderName::from_bytes(name.as_bytes()).unwrap(),
-                HeaderValue::from_str(value).unwrap(),
-            );
-        }
-        let request = Request {
-            info: RequestInfo::new(&method, path, query),
-            method,
-            query: query.into(),
-            headers: map,
-            body: body.into(),
-            user: Arc::new(UserInfo::default()),
-        };
+        let request = request(method, target, headers, body);
         verbs::serve(&self.resource, &self.fake, &self.world, request).await
     }
 

@@ -16,10 +16,7 @@ use futures::{
 };
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
-use kubridge_bridge::{
-    mapping::{self, MappingFile},
-    model::{Rules, Schema},
-};
+use kubridge_bridge::{mapping::MappingFile, model::Schema};
 use rustls::client::ResolvesClientCert;
 use sha2::{Digest as _, Sha256};
 use tokio::{
@@ -29,6 +26,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use super::compiler::{Compiler, follow};
 use crate::{
     availability::{self, Availability, Confirmation, Flaw, Verdict},
     config::ServiceRules,
@@ -38,15 +36,15 @@ use crate::{
     registry::{Protocol, Target},
     upstream::{
         self, Asker, Documents, DocumentsPace, DocumentsWatcher, Endpoint, EndpointError, FetchedSchema,
-        GroupVersion, KeepDocuments, KeepSchema, Options, Rejected, RetryReason, SchemaHandle, SchemaPace,
-        SchemaState, SchemaWatcher, Stats, TlsOptions, Wanted, documents_subject,
+        GroupVersion, KeepDocuments, KeepSchema, Options, RetryReason, SchemaHandle, SchemaPace, SchemaState,
+        SchemaWatcher, Stats, TlsOptions, Wanted, documents_subject,
     },
 };
 
 /// How long an HTTPS backend may take to show that it lives: kube-aggregator's 5 s.
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// What makes two APIServices share a backend: where it is, and how its certificate is verified.
+/// What makes two APIServices share a backend: where it is, how its certificate is verified, and how it is mapped.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) target: Target,
@@ -54,6 +52,8 @@ pub(super) struct Key {
     pub(super) ca: Vec<u8>,
     /// The certificate is not verified.
     pub(super) insecure: bool,
+    /// The Mapping that was chosen for it.
+    pub(super) mapping: Option<String>,
 }
 
 impl Key {
@@ -65,7 +65,8 @@ impl Key {
     fn subject(&self) -> String {
         let trust: String =
             Sha256::digest(&self.ca).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        format!("{} {trust}", self.target.url().unwrap_or_default())
+        let mapping = self.mapping.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+        format!("{} {trust}{mapping}", self.target.url().unwrap_or_default())
     }
 
     /// All names that its documents have on the disk.
@@ -84,7 +85,7 @@ pub(super) struct Settings {
     /// The schemas of backends that cannot tell theirs, by URL.
     pub(super) descriptor_sets: BTreeMap<String, PathBuf>,
     /// How services are Kubernetes APIs that do not say so themselves.
-    pub(super) mappings: Arc<[MappingFile]>,
+    pub(super) mappings: watch::Receiver<Arc<[MappingFile]>>,
     /// What `grpcs://` backends are shown.
     pub(super) grpc_identity: Arc<dyn ResolvesClientCert>,
     /// What HTTPS backends are shown.
@@ -159,7 +160,13 @@ pub(super) struct Known {
 
 /// What a backend is known to serve.
 pub(super) enum Learnt {
-    Schema { state: SchemaState<Schema>, handle: SchemaHandle<Schema>, made: MadeWatch },
+    Schema {
+        state: SchemaState<Schema>,
+        handle: SchemaHandle<Schema>,
+        made: MadeWatch,
+        /// The Mapping that was chosen is not there.
+        unmapped: Option<String>,
+    },
     Documents(Arc<Documents>),
 }
 
@@ -278,7 +285,11 @@ impl Backends {
     pub(super) fn known(&mut self, key: &Key, now: SystemTime) -> Option<Result<Known, (Flaw, String)>> {
         Some(match self.entries.get_mut(key)? {
             Entry::Unusable { flaw, why } => Err((*flaw, why.clone())),
-            Entry::Running(running) => Ok(running.known(now)),
+            Entry::Running(running) => {
+                let files = self.settings.mappings.borrow();
+                let chosen = key.mapping.as_ref().map(|name| MappingFile::named(&files, name));
+                Ok(running.known(now, chosen.and_then(Result::err).map(|fault| fault.to_string())))
+            }
         })
     }
 }
@@ -297,14 +308,14 @@ impl Running {
         }
     }
 
-    fn known(&mut self, now: SystemTime) -> Known {
+    fn known(&mut self, now: SystemTime, unmapped: Option<String>) -> Known {
         let verdict = self.verdict.borrow().clone();
         let (learnt, fresh) = match &self.source {
             Source::Schema(handle, made) => {
                 let state = handle.state().borrow().clone();
                 let fresh = state.last_error.is_none()
                     && !matches!(state.source, None | Some(upstream::SchemaSource::Kept));
-                (Learnt::Schema { state, handle: handle.clone(), made: made.clone() }, fresh)
+                (Learnt::Schema { state, handle: handle.clone(), made: made.clone(), unmapped }, fresh)
             }
             Source::Documents { documents, .. } => {
                 let documents = Arc::clone(&documents.borrow());
@@ -362,14 +373,15 @@ impl Settings {
         } else {
             let file = key.target.url().and_then(|url| self.descriptor_sets.get(&url).cloned());
             let keep = KeepSchema { store: self.kept.clone(), subject: key.subject() };
-            let mappings = Arc::clone(&self.mappings);
-            let compile = move |fetched: &FetchedSchema| compile(fetched, &mappings);
+            let compiler = Compiler::new(self.mappings.clone(), key.mapping.clone());
+            let compile = move |fetched: &FetchedSchema| compiler.compile(fetched);
             let (watcher, schema) =
                 SchemaWatcher::new(backend.clone(), file, Some(keep), SchemaPace::default(), compile);
             let watcher = watcher.restore().await;
             let stop = cancel.clone();
             work.push(Box::new(|_| watcher.run(stop).boxed()));
             work.push(wake(schema.state(), cancel.clone()));
+            work.push(until(cancel.clone(), follow(self.mappings.clone(), schema.clone())));
             let (availability, watch) = Availability::grpc(backend.clone(), settings);
             work.push(until(cancel.clone(), watch));
             let (made, pollers) = MadeWatch::new(Arc::clone(&self.metrics));
@@ -431,13 +443,6 @@ async fn status(backend: upstream::Backend, request: Request<()>) -> Result<Stat
         frame.map_err(|error| format!("the answer broke off: {error}"))?;
     }
     Ok(head.status)
-}
-
-/// Descriptors -> what is served, or every fault.
-fn compile(fetched: &FetchedSchema, mappings: &[MappingFile]) -> Result<Arc<Schema>, Rejected> {
-    mapping::read_schema(&fetched.bytes, Rules::default(), mappings)
-        .map(Arc::new)
-        .map_err(|faults| Rejected { faults: faults.iter().map(ToString::to_string).collect() })
 }
 
 /// Where an HTTPS backend is asked whether it lives: any of its APIServices will do.

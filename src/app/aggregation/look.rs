@@ -92,7 +92,7 @@ impl Look {
             })
         };
         match &known.learnt {
-            Learnt::Schema { state, handle, made } => {
+            Learnt::Schema { state, handle, made, unmapped } => {
                 let api = state.current.as_ref().and_then(|schema| find(schema, claim));
                 let observation = remote(match (&state.current, &api) {
                     (Some(_), Some(_)) => Documents::Known {
@@ -102,18 +102,15 @@ impl Look {
                     },
                     (Some(schema), None) => Documents::NotDeclared { declared: declared_names(schema) },
                     (None, _) => match (&state.rejected, &state.last_error) {
+                        (Some(_), _) if let Some(why) = unmapped => Documents::Unmapped { why: why.clone() },
                         (Some(rejected), _) => Documents::Rejected { faults: rejected.faults.join("; ") },
                         (None, Some(error)) => Documents::Missing { last_error: error.to_string() },
                         (None, None) => Documents::Pending,
                     },
                 });
                 let Some(api) = api else { return Self::unserved(claim, observation) };
-                let backend = Backend::Remote {
-                    backend: known.backend.clone(),
-                    schema: handle.clone(),
-                    mapped: state.current.as_ref().and_then(|schema| schema.mapped.clone()),
-                    made: made.clone(),
-                };
+                let mapped = state.current.as_ref().and_then(|schema| schema.mapped.clone());
+                let backend = Backend::remote(known.backend.clone(), handle.clone(), mapped, made.clone());
                 Self {
                     said: Said::BySchema(Arc::clone(&api)),
                     source: Some((Origin::Backend, Source::Schema(Arc::clone(&api)))),
@@ -162,6 +159,7 @@ impl Look {
             Documents::Pending
             | Documents::Missing { .. }
             | Documents::Rejected { .. }
+            | Documents::Unmapped { .. }
             | Documents::NotDeclared { .. } => (Freshness::Stale, None),
         }
     }
@@ -238,6 +236,7 @@ fn unserved(claim: &Claim, observation: &Observation) -> Unserved {
         }) => "cannot be reached, because a certificate is not accepted",
         Observation::Remote(Remote { documents, .. }) => match documents {
             Documents::Rejected { .. } => "has a schema with faults",
+            Documents::Unmapped { .. } => "is to be served by a Mapping that is not there",
             Documents::NotDeclared { .. } => "does not declare this group and version",
             Documents::Pending | Documents::Missing { .. } | Documents::Known { .. } => {
                 "has not been reached yet"

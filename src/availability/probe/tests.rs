@@ -1,10 +1,9 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use futures::stream;
-use tokio::{
-    sync::mpsc,
-    time::{advance, sleep},
-};
+use std::time::Duration;
+
+use tokio::{sync::mpsc, time::sleep};
 
 use super::*;
 use crate::{
@@ -92,31 +91,11 @@ async fn an_idle_backend_is_probed_each_half_minute_and_a_failing_one_each_secon
         answer.send(outcome).unwrap();
         if wanted == 61 {
             stage.becomes(Verdict::is_unavailable).await;
-            assert!(!stage.availability.should_try());
-            advance(Duration::from_millis(999)).await;
-            assert!(!stage.availability.should_try());
         }
         if wanted == 63 {
             stage.becomes(is_available).await;
-            assert!(stage.availability.should_try());
         }
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn requests_are_refused_for_a_moment_and_tried_then() {
-    let stage = Stage::new();
-    stage.refused();
-    stage.becomes(Verdict::is_unavailable).await;
-    assert!(!stage.availability.should_try());
-    advance(Duration::from_secs(1)).await;
-    assert!(stage.availability.should_try());
-    stage.refused();
-    stage.state.send_replace(ConnectionState::Ready);
-    let mut verdict = stage.availability.verdict();
-    stage.health.try_send(Event::Health(Serving::Serving)).unwrap();
-    verdict.wait_for(is_available).await.unwrap();
-    assert!(stage.availability.should_try());
 }
 
 #[tokio::test(start_paused = true)]

@@ -63,7 +63,6 @@ const REFUSED: Cause = Cause::Connect(FailureReason::Refused);
 fn a_backend_is_asked_at_once_and_available_when_it_answers() {
     let mut seen = Seen::new();
     assert_eq!(seen.tracker.verdict(), &Verdict::Unknown);
-    assert!(seen.tracker.should_try(seen.now));
     assert!(seen.tick(), "nothing is known: it is asked");
     seen.after(0.1).feed(Event::Connected);
     assert_eq!(seen.tracker.verdict(), &Verdict::Unknown, "who accepts need not answer");
@@ -161,24 +160,6 @@ fn what_the_backend_says_of_itself_counts_at_once() {
     assert!(seen.is_available());
 }
 
-#[test]
-fn requests_are_tried_while_the_last_word_is_old() {
-    let mut seen = Seen::new();
-    seen.feed(Event::Connected);
-    for _ in 0..2 {
-        seen.after(0.1).feed(Event::Traffic(failed()));
-    }
-    assert!(!seen.tracker.should_try(seen.now));
-    seen.after(0.9);
-    assert!(!seen.tracker.should_try(seen.now));
-    seen.after(0.2);
-    assert!(seen.tracker.should_try(seen.now), "the word is old");
-    seen.feed(refused());
-    assert!(!seen.tracker.should_try(seen.now));
-    seen.after(0.1).feed(Event::Connected);
-    assert!(seen.cause().is_some() && seen.tracker.should_try(seen.now), "it is back");
-}
-
 /// Up for a second, down for two: the connection and a probe that is answered.
 fn flap(seen: &mut Seen) {
     seen.feed(Event::Connected);
@@ -188,7 +169,7 @@ fn flap(seen: &mut Seen) {
 }
 
 #[test]
-fn a_flapping_backend_settles_before_it_is_called_available_while_requests_are_tried() {
+fn a_flapping_backend_settles_before_it_is_called_available() {
     let mut seen = Seen::new();
     for cause in [REFUSED, REFUSED, Cause::Flapping] {
         flap(&mut seen);
@@ -202,7 +183,6 @@ fn a_flapping_backend_settles_before_it_is_called_available_while_requests_are_t
         seen.feed(Event::Connected);
         seen.feed(Event::Probe(Outcome::Ok));
         assert_eq!(seen.cause(), Some(Cause::Flapping));
-        assert!(seen.tracker.should_try(seen.now));
         seen.after(0.5).feed(refused());
         assert_eq!(seen.cause(), Some(Cause::Flapping), "that it is away at the moment is no news");
         seen.after(0.5);
@@ -366,11 +346,9 @@ proptest! {
         }
         prop_assert!(seen.is_available());
         prop_assert!(seen.now <= until, "within the time to settle");
-        prop_assert!(seen.tracker.should_try(seen.now));
     }
 
-    /// Whatever came before: one that never answers is unavailable after as many failures as it takes, and is tried
-    /// again when the last of them is old.
+    /// Whatever came before: one that never answers is unavailable after as many failures as it takes.
     #[test]
     fn a_backend_that_fails_is_unavailable_in_the_end(history in events()) {
         let mut seen = Seen::new();
@@ -385,7 +363,6 @@ proptest! {
         prop_assert!(seen.cause().is_some() || waits_for_a_connection);
         seen.after(1.0).tick();
         prop_assert!(seen.cause().is_some());
-        prop_assert!(seen.tracker.should_try(seen.now));
     }
 
     /// The condition changes at most so often, whatever happens: a loss within a minute of three others waits.

@@ -1,10 +1,11 @@
-//! A manifest's text -> APIServices.
+//! A manifest's text -> APIServices and Mappings.
 
 use std::{collections::HashMap, fmt};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use kubridge_bridge::proto::ObjectMeta;
+use kubridge_bridge::{mapping::MappingFile, proto::ObjectMeta};
 use serde::{Deserialize, de::IgnoredAny};
+use serde_json::Value;
 
 use crate::registry::{
     proto::apiregistration::{ApiService, ApiServiceSpec, ServiceReference},
@@ -29,10 +30,87 @@ impl fmt::Display for FileFault {
     }
 }
 
-/// The APIServices of a manifest: one or more YAML documents, or JSON (which is YAML). All of them, or the first fault.
-pub fn parse(text: &[u8]) -> Result<Vec<ApiService>, FileFault> {
+/// What a manifest says.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Manifest {
+    /// Its APIServices.
+    pub services: Vec<ApiService>,
+    /// Its Mappings. Their file has no name yet.
+    pub mappings: Vec<MappingFile>,
+}
+
+/// What a manifest says: one or more YAML documents, or JSON (which is YAML). All of it, or the first fault.
+pub fn parse(text: &[u8]) -> Result<Manifest, FileFault> {
     let text = std::str::from_utf8(text)
         .map_err(|error| FileFault { line: None, message: format!("not UTF-8: {error}") })?;
+    let mut manifest = Manifest::default();
+    let documents: Vec<(String, bool)> = documents(text)
+        .into_iter()
+        .map(|document| {
+            let is = has_mapping(&document);
+            (document, is)
+        })
+        .collect();
+    if !documents.iter().any(|(_, is_mapping)| *is_mapping) {
+        manifest.services = api_services(text, &[])?;
+        return Ok(manifest);
+    }
+    for (document, is_mapping) in &documents {
+        if *is_mapping {
+            manifest.mappings.extend(mappings(document, &manifest.mappings)?);
+        } else {
+            manifest.services.extend(api_services(document, &manifest.services)?);
+        }
+    }
+    Ok(manifest)
+}
+
+/// Whether a document is a Mapping, or is meant to be one. What is no YAML is none.
+fn has_mapping(text: &str) -> bool {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(text).unwrap_or_default();
+    documents.iter().any(|document| {
+        let group =
+            document["apiVersion"].as_str().is_some_and(|version| version.starts_with("kubridge.io/"));
+        group || document["kind"] == "Mapping"
+    })
+}
+
+/// The documents of a text, each as many lines down as it was. (A line that begins with `---` ends a document wherever
+/// it stands, in strings too.)
+fn documents(text: &str) -> Vec<String> {
+    let mut documents = vec![String::new()];
+    for (number, line) in text.split_inclusive('\n').enumerate() {
+        let marks = line.strip_prefix("---").is_some_and(|rest| rest.trim_start() != rest || rest.is_empty());
+        if marks {
+            documents.push("\n".repeat(number));
+        }
+        if let Some(last) = documents.last_mut() {
+            last.push_str(line);
+        }
+    }
+    documents
+}
+
+/// The Mappings of a text that has nothing else. `before`: those of the same file.
+fn mappings(text: &str, before: &[MappingFile]) -> Result<Vec<MappingFile>, FileFault> {
+    let line = text.lines().position(|line| !line.is_empty() && !line.starts_with("---"));
+    let line = line.map(|line| line as u64 + 1);
+    let read = MappingFile::read("", text).map_err(|faults| {
+        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        FileFault { line, message: format!("Mapping: {}", faults.join("; ")) }
+    })?;
+    for (index, mapping) in read.iter().enumerate() {
+        let name = &mapping.metadata.name;
+        if before.iter().chain(&read[..index]).any(|other| other.metadata.name == *name) {
+            let fault = |message: &str| FileFault { line, message: format!("Mapping {name:?}: {message}") };
+            return Err(fault("it is there twice"));
+        }
+    }
+    Ok(read)
+}
+
+/// The APIServices of a text that has nothing else. `before`: those of the same file.
+fn api_services(text: &str, before: &[ApiService]) -> Result<Vec<ApiService>, FileFault> {
     let documents: Vec<Document> = serde_saphyr::from_multiple(text).map_err(|error| FileFault {
         line: error.location().map(|location| location.line()),
         message: error.to_string(),
@@ -49,7 +127,10 @@ pub fn parse(text: &[u8]) -> Result<Vec<ApiService>, FileFault> {
                 faults.iter().map(|v| format!("{}: {}", v.field, v.description)).collect();
             return Err(fault(faults.join("; ")));
         }
-        if services.iter().any(|other| other.metadata.as_ref().is_some_and(|metadata| metadata.name == name))
+        if before
+            .iter()
+            .chain(&services)
+            .any(|other| other.metadata.as_ref().is_some_and(|metadata| metadata.name == name))
         {
             return Err(fault("it is there twice".into()));
         }
@@ -110,7 +191,8 @@ impl Document {
     fn read(self) -> Result<ApiService, String> {
         if self.api_version != "apiregistration.k8s.io/v1" || self.kind != "APIService" {
             return Err(format!(
-                "it is a {} of {}: only APIService of apiregistration.k8s.io/v1 belongs here",
+                "it is a {} of {}: only APIService of apiregistration.k8s.io/v1 and Mapping of kubridge.io/v1alpha1 \
+                 belong here",
                 self.kind, self.api_version
             ));
         }

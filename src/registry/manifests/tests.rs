@@ -38,9 +38,18 @@ spec:
   versionPriority: 15
 ";
 
+const MAPPING: &str = "\
+apiVersion: kubridge.io/v1alpha1
+kind: Mapping
+metadata: {name: library}
+spec:
+  resources: [{kind: Book, plural: volumes}]
+";
+
 struct Fixture {
     manifests: Manifests,
     registry: Registry,
+    mappings: watch::Receiver<Arc<[MappingFile]>>,
     files: TempDir,
     _data: TempDir,
 }
@@ -49,11 +58,24 @@ impl Fixture {
     async fn new() -> Self {
         let (registry, data) = registry().await;
         let files = TempDir::new().unwrap();
-        Self { manifests: Manifests::new(registry.clone(), files.path()), registry, files, _data: data }
+        let given = MappingFile::read("given.yaml", MAPPING).unwrap();
+        let (tell, mappings) = watch::channel(given.into());
+        let manifests = Manifests::new(registry.clone(), files.path(), tell);
+        Self { manifests, registry, mappings, files, _data: data }
     }
 
     fn write(&self, file: &str, text: &str) {
         fs::write(self.files.path().join(file), text).unwrap();
+    }
+
+    /// Which Mappings are told: name, file, and the plural of the first resource.
+    fn told(&self) -> Vec<String> {
+        let mappings = Arc::clone(&self.mappings.borrow());
+        let said = |mapping: &MappingFile| {
+            let plural = mapping.spec.resources[0].plural.as_ref().map(|plural| plural.value.clone());
+            format!("{} {} {}", mapping.metadata.name, mapping.file, plural.unwrap_or_default())
+        };
+        mappings.iter().map(said).collect()
     }
 
     /// The names of the APIServices that are not built in.
@@ -172,6 +194,54 @@ async fn files_that_went_while_nobody_looked_are_noticed() {
     fixture.write("a.yaml", TWO);
     assert_eq!(fixture.poll().await.len(), 2);
     fs::remove_file(fixture.files.path().join("a.yaml")).unwrap();
-    fixture.manifests = Manifests::new(fixture.registry.clone(), fixture.files.path());
+    let (tell, _) = watch::channel(Arc::from([]));
+    fixture.manifests = Manifests::new(fixture.registry.clone(), fixture.files.path(), tell);
     assert_eq!(fixture.poll().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn mappings_are_told_and_a_bad_one_leaves_the_last_good_one() {
+    let mut fixture = Fixture::new().await;
+    fixture.write("a.yaml", &format!("{TWO}---\n# its mapping\n{}", MAPPING.replace("library", "other")));
+    assert_eq!(fixture.poll().await.len(), 2);
+    let both = ["library given.yaml volumes", "other a.yaml volumes"];
+    assert_eq!(fixture.told(), both);
+    fixture.mappings.mark_unchanged();
+    fixture.poll().await;
+    assert!(!fixture.mappings.has_changed().unwrap(), "nothing new is no news");
+
+    let json = r#"{"apiVersion": "kubridge.io/v1alpha1", "kind": "Mapping", "metadata": {"name": "j"},
+        "spec": {"resources": [{"kind": "Page", "plural": "leaves"}]}}"#;
+    fixture.write("b.json", json);
+    fixture.write("a.yaml", &MAPPING.replace("library", "other").replace("volumes", "tomes"));
+    assert_eq!(fixture.poll().await, [""; 0]);
+    let now = ["library given.yaml volumes", "other a.yaml tomes", "j b.json leaves"];
+    assert_eq!(fixture.told(), now);
+
+    for (bad, line, words) in [
+        (MAPPING.replace("plural:", "plurals:"), Some(1), "resources[0].plurals: is not known; leave it out"),
+        (
+            MAPPING.replace("v1alpha1", "v2"),
+            Some(1),
+            "apiVersion: \"kubridge.io/v2\" is none of its forms; write",
+        ),
+        (format!("{TWO}---\n{}", MAPPING.replace("metadata", "meta")), Some(26), "metadata: is missing"),
+        (format!("{MAPPING}---\n{MAPPING}"), Some(7), "\"library\": it is there twice"),
+        (format!("{MAPPING}---\n{}", TWO.replace("  group: fleet", "  gruop: fleet")), Some(15), "gruop"),
+        (format!("{MAPPING}---\nkind: ["), None, ""),
+    ] {
+        let fault = parse(bad.as_bytes()).unwrap_err();
+        assert!(fault.to_string().contains(words), "{fault}");
+        if line.is_some() {
+            assert_eq!(fault.line, line, "{fault}");
+        }
+        fixture.write("a.yaml", &bad);
+        fixture.poll().await;
+        assert_eq!(fixture.told(), now, "{fault}");
+    }
+
+    fs::remove_file(fixture.files.path().join("a.yaml")).unwrap();
+    fs::remove_file(fixture.files.path().join("b.json")).unwrap();
+    fixture.poll().await;
+    assert_eq!(fixture.told(), both[..1]);
 }

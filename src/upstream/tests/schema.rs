@@ -285,3 +285,47 @@ async fn the_last_good_schema_outlives_the_process() {
     until(&handle, |state| state.source == Some(SchemaSource::Service)).await;
     third.abort();
 }
+
+#[tokio::test]
+async fn a_kept_schema_is_compiled_again_while_the_backend_is_away() {
+    let temp = tempfile::tempdir().unwrap();
+    let store = LastKnownGood::open(temp.path()).unwrap();
+    let parts = [("descriptors".to_owned(), b"good".to_vec()), ("etag".to_owned(), b"e1".to_vec())];
+    store.write("grpc://fleet:1", &crate::last_known_good::Entry { parts: parts.into() }).unwrap();
+    let keep = KeepSchema { store, subject: "grpc://fleet:1".to_owned() };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+
+    // What it is compiled with: nothing yet.
+    let with = Arc::new(AtomicUsize::new(0));
+    let present = Arc::clone(&with);
+    let compile = move |schema: &FetchedSchema| match present.load(Ordering::SeqCst) {
+        0 => Err(Rejected { faults: vec!["nothing to compile it with".to_owned()] }),
+        with => Ok(Arc::new(schema.bytes.len() * with)),
+    };
+    let (watcher, handle) =
+        SchemaWatcher::new(backend(address, options()), None, Some(keep), SchemaPace::default(), compile);
+    let watcher = watcher.restore().await;
+    let restored = handle.state().borrow().clone();
+    assert!(restored.current.is_none());
+    assert_eq!(restored.rejected.unwrap().faults, ["nothing to compile it with"]);
+    let cancel = CancellationToken::new();
+    tokio::spawn(watcher.run(cancel.clone()));
+    until(&handle, |state| state.last_error.is_some()).await;
+
+    for factor in [1, 3] {
+        with.store(factor, Ordering::SeqCst);
+        handle.compile_again();
+        let good = until(&handle, |state| state.current.as_deref() == Some(&(4 * factor))).await;
+        assert!(good.rejected.is_none() && good.last_error.is_some(), "nobody was asked");
+        assert_eq!(good.confirmed_at, restored.confirmed_at, "nor has anybody confirmed it");
+        assert_eq!(good.source, Some(SchemaSource::Kept));
+    }
+    // Not there any more: the good one stays.
+    with.store(0, Ordering::SeqCst);
+    handle.compile_again();
+    let stale = until(&handle, |state| state.rejected.is_some()).await;
+    assert_eq!(stale.current.as_deref(), Some(&12));
+    cancel.cancel();
+}

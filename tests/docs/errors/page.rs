@@ -7,7 +7,7 @@ use std::{
 
 use kubridge::availability::Reason;
 use kubridge_bridge::{
-    model::{CATALOGUE, Severity},
+    model::{CATALOGUE, Entry, Severity},
     status::FAMILIES,
 };
 
@@ -21,7 +21,7 @@ Everything that Kubridge says when it refuses something, with the mend. This pag
 
 | you have | look at |
 |---|---|
-| the output of `kubridge lint`, or the condition `SchemaRejected` | [faults](#faults-of-a-schema), [advice](#advice-on-a-schema) |
+| the output of `kubridge lint`, or the condition `SchemaRejected` | [faults](#faults-of-a-schema), [those of mappings](#faults-of-a-mapping), [advice](#advice-on-a-schema) |
 | a condition of an APIService | [conditions](#conditions-of-an-apiservice) |
 | a Status from kubectl or a client | [Status](#status), [causes](#causes) |
 | a command that ends at once | [settings](#settings), [files and backends](#files-and-backends) |
@@ -32,7 +32,7 @@ Everything that Kubridge says when it refuses something, with the mend. This pag
 pub fn page() -> String {
     let found = Found::below(&["src", "bridge/src"]);
     let mut out = HEAD.to_owned();
-    schema(&found, &mut out);
+    schema(&mut out);
     conditions(&mut out);
     statuses(&found, &mut out);
     causes(&found, &mut out);
@@ -77,33 +77,32 @@ fn form(text: &str) -> String {
         .replace('\u{2}', "}")
 }
 
-fn schema(found: &Found, out: &mut String) {
-    for (severity, heading, text) in [
-        (
-            Severity::Fault,
-            "Faults of a schema",
-            "A schema with a fault is not served: `kubridge lint` exits with 1 and names file, message or method, and \
-             field; the code stands in brackets behind. The last good schema stays in use.",
-        ),
-        (Severity::Advice, "Advice on a schema", "The schema is served all the same."),
-    ] {
-        section(out, heading, text);
-        let entries = CATALOGUE.iter().filter(|entry| entry.severity == severity);
-        let rows = entries.map(|entry| {
+fn schema(out: &mut String) {
+    let rows = |entries: &[Entry], severity: Severity| -> Vec<[String; 4]> {
+        let entries = entries.iter().filter(|entry| entry.severity == severity);
+        let row = |entry: &Entry| {
             [format!("`{}`", entry.code), said(&form(entry.message)), form(entry.mend), entry.when.to_owned()]
-        });
-        ordered(out, ["code", "said", "what to write instead", "when"], rows);
-    }
-    let without_code = found.calls_in(&["bridge/src"]).filter_map(|call| {
-        let [.., message, mend] = call.args.as_slice() else { return None };
-        let is_fault = matches!((call.callee.as_str(), call.args.len()), ("add", 3) | ("add_field", 4));
-        (is_fault && !message.is_empty()).then(|| [each(message), mend.join(" / ")])
-    });
-    let without_code: BTreeSet<[String; 2]> = without_code.collect();
-    if !without_code.is_empty() {
-        out.push_str("\nAnd, without a code:\n");
-        ordered(out, ["said", "what to write instead"], without_code);
-    }
+        };
+        entries.map(row).collect()
+    };
+    let head = ["code", "said", "what to write instead", "when"];
+    let [contract, mapping] = CATALOGUE;
+    section(
+        out,
+        "Faults of a schema",
+        "A schema with a fault is not served: `kubridge lint` exits with 1 and names file, message or method, and field; \
+         the code stands in brackets behind. The last good schema stays in use.",
+    );
+    ordered(out, head, rows(contract, Severity::Fault));
+    section(
+        out,
+        "Faults of a mapping",
+        "What a service that does not keep the contract itself can get beside those above, by Google's annotations or by a \
+         Mapping ([aip.md](aip.md)): it is not served either. The place is in the service's protos, or in the Mapping.",
+    );
+    ordered(out, head, rows(mapping, Severity::Fault));
+    section(out, "Advice on a schema", "The schema is served all the same.");
+    ordered(out, head, rows(&CATALOGUE.concat(), Severity::Advice));
 }
 
 fn conditions(out: &mut String) {

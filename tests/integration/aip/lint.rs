@@ -7,7 +7,11 @@ use super::rest::{book, library, library_with};
 use crate::support::Library;
 
 async fn lint(args: &[&str]) -> (bool, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_kubridge")).arg("lint").args(args).output().await.unwrap();
+    run("lint", args).await
+}
+
+async fn run(command: &str, args: &[&str]) -> (bool, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_kubridge")).arg(command).args(args).output().await.unwrap();
     let text = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8(text).unwrap())
 }
@@ -43,10 +47,23 @@ async fn lint_shows_what_follows_from_what() {
         "create: book_id the id (AIP-133)",
         "list: view \"BOOK_VIEW_FULL\" (AIP-157)",
         "subresource setaside example.library.v1.LibraryService.ReserveBook (google.api.http)",
+        "watch made: polled List (/example.library.v1.LibraryService/ListBooks)",
     ] {
         assert!(lines.iter().any(|found| found == line), "{line}: {text}");
     }
     assert!(text.contains("CountBooks: is not served"), "{text}");
+
+    // The description says it in the same words.
+    let (passed, text) = run("describe", &["--backend", &url]).await;
+    assert!(passed, "{text}");
+    let lines: Vec<String> = text.lines().map(words).collect();
+    for line in [
+        "list /example.library.v1.LibraryService/ListBooks",
+        "watch made: polled List (/example.library.v1.LibraryService/ListBooks)",
+        "create (POST) /example.library.v1.LibraryService/ReserveBook",
+    ] {
+        assert!(lines.iter().any(|found| found.ends_with(line)), "{line}: {text}");
+    }
 
     std::fs::write(&file, VOLUMES.replace("plural", "plurals")).unwrap();
     let (passed, text) = lint(&["--backend", &url, &mapping]).await;

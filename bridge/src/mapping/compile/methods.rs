@@ -12,7 +12,7 @@ use crate::{
         merge,
         plan::{ActionPlan, Answer, Fill, MethodPlan, Plan, What},
     },
-    model::fault::{Faults, Place},
+    model::{catalogue::Problem, fault::Faults},
     wire,
 };
 
@@ -62,12 +62,7 @@ fn find(
     let name = said.method.as_ref().map_or("", |method| &method.value);
     let method = merge::method(pool, name);
     if method.is_none() {
-        faults.add_field(
-            &plan.message,
-            verb,
-            format!("the backend has no method {name:?}"),
-            "write the full name: \"library.v1.LibraryService.GetBook\"",
-        );
+        faults.report_field(&plan.message, verb, Problem::no_such_method(name));
     }
     method
 }
@@ -84,49 +79,32 @@ fn fills(
     let mut fills = Vec::new();
     for (name, value) in &said.request {
         let Some(field) = input.get_field_by_name(name) else {
-            faults.add_field(
-                method,
-                name,
-                format!("the request {} has no such field", input.full_name()),
-                "write the names of fields as the proto has them",
-            );
+            faults.report_field(method, name, Problem::no_such_request_field(input.full_name()));
             continue;
         };
-        if value.value == Value::Nothing {
-            continue;
-        }
         match fill(&field, value, plan) {
-            Ok(fill) => fills.push(fill),
-            Err(why) => {
-                faults.add_field(method, name, why, "write another value in the mapping file");
-            }
+            Ok(fill) => fills.extend(fill),
+            Err(problem) => faults.report_field(method, name, problem),
         }
     }
     // What an action's request has beside comes from the body.
     for field in input.fields().filter(|_| verb.is_some()) {
         if annotations::behavior(&field).required && !said.request.contains_key(field.name()) {
-            faults.add_field(
-                method,
-                field.name(),
-                "is REQUIRED, and nothing says what it is filled with",
-                format!(
-                    "write `methods: {{{}: {{request: {{{}: ...}}}}}}` in a mapping file",
-                    verb.map_or("", Verb::as_str),
-                    field.name()
-                ),
-            );
+            let verb = verb.map_or("", Verb::as_str);
+            faults.report_field(method, field.name(), Problem::required_unfilled(verb, field.name()));
         }
     }
     fills
 }
 
-fn fill(field: &FieldDescriptor, value: &Fact<Value>, plan: &Plan) -> Result<Fill, String> {
+/// What a field is filled with; `None`: nothing.
+fn fill(field: &FieldDescriptor, value: &Fact<Value>, plan: &Plan) -> Result<Option<Fill>, Problem> {
     let integer = matches!(field.kind(), Kind::Int64 | Kind::Int32 | Kind::Uint64 | Kind::Uint32);
     let single = !field.is_list();
     let (what, fits, wanted) = match &value.value {
-        Value::Nothing => return Err("it is filled with nothing".to_owned()),
+        Value::Nothing => return Ok(None),
         Value::ResourceName | Value::Parent if plan.identity.resource_names().is_none() => {
-            return Err("there is no resource name: names have no patterns".to_owned());
+            return Err(Problem::fill_without_patterns());
         }
         Value::ResourceName => (What::ResourceName, is_string(field), "string"),
         Value::Parent => (What::Parent, is_string(field), "string"),
@@ -137,7 +115,7 @@ fn fill(field: &FieldDescriptor, value: &Fact<Value>, plan: &Plan) -> Result<Fil
                 patterns.all().iter().any(|pattern| pattern.variables().any(|v| v == name))
             });
             if !known {
-                return Err(format!("no pattern has the variable {name:?}"));
+                return Err(Problem::fill_no_such_variable(name));
             }
             (What::Variable(name.clone()), is_string(field) || (single && integer), "string or number")
         }
@@ -146,7 +124,7 @@ fn fill(field: &FieldDescriptor, value: &Fact<Value>, plan: &Plan) -> Result<Fil
         }
         Value::Field(name) => {
             let Some(from) = plan.message.get_field_by_name(name) else {
-                return Err(format!("{} has no field {name:?}", plan.message.full_name()));
+                return Err(Problem::fill_no_such_field(plan.message.full_name(), name));
             };
             let same = from.kind() == field.kind() && from.cardinality() == field.cardinality();
             (What::Field(from.number()), same, "field of the same type")
@@ -160,14 +138,14 @@ fn fill(field: &FieldDescriptor, value: &Fact<Value>, plan: &Plan) -> Result<Fil
         Value::DryRun => (What::DryRun, single && field.kind() == Kind::Bool, "bool"),
         Value::PageSize => (What::PageSize, single && integer, "number"),
         Value::Constant(value) => {
-            let bytes = constant(field, value).ok_or_else(|| format!("{value} is no value of it"))?;
+            let bytes = constant(field, value).ok_or_else(|| Problem::fill_no_such_value(value))?;
             (What::Constant(bytes), true, "")
         }
     };
     if !fits {
-        return Err(format!("it is no {wanted}"));
+        return Err(Problem::fill_type(wanted));
     }
-    Ok(Fill { number: field.number(), what, integer })
+    Ok(Some(Fill { number: field.number(), what, integer }))
 }
 
 /// A constant as a whole field on the wire.
@@ -209,11 +187,7 @@ fn answer(
 ) -> Option<Answer> {
     let output = method.output();
     if method.is_client_streaming() || method.is_server_streaming() {
-        faults.add(
-            method,
-            format!("streams, which a {} does not", verb.as_str()),
-            "name another method in the mapping file",
-        );
+        faults.report(method, Problem::verb_streams(verb.as_str()));
         return None;
     }
     if verb == Verb::List {
@@ -225,14 +199,7 @@ fn answer(
     if output.full_name() == OPERATION {
         let ends_in = said.operation.as_ref().map_or("", |ends_in| &ends_in.value);
         if verb != Verb::Delete && ends_in != plan.message.full_name() {
-            faults.add(
-                method,
-                format!(
-                    "answers with an operation, and what it ends in ({ends_in:?}) is not the {}",
-                    plan.kind
-                ),
-                "write `(google.longrunning.operation_info)` at the method, or `operation` in a mapping file",
-            );
+            faults.report(method, Problem::operation_of_another(ends_in, &plan.kind));
             return None;
         }
         return Some(Answer::Operation);
@@ -243,22 +210,14 @@ fn answer(
                 Some(Answer::Within(field.number()))
             }
             _ => {
-                faults.add_field(
-                    method,
-                    &items.value,
-                    format!("the answer {} has no such {}", output.full_name(), plan.kind),
-                    "write in the mapping file which field of the answer is the object",
-                );
+                let problem = Problem::no_object_in_answer(output.full_name(), &plan.kind);
+                faults.report_field(method, &items.value, problem);
                 None
             }
         };
     }
     if verb == Verb::Get {
-        faults.add(
-            method,
-            format!("answers with {}, not with the {}", output.full_name(), plan.kind),
-            "write `methods: {get: {items: ...}}` in the mapping file: the field of the answer that is the object",
-        );
+        faults.report(method, Problem::another_answer(output.full_name(), &plan.kind));
         return None;
     }
     Some(Answer::Nothing)
@@ -275,21 +234,12 @@ fn list_answer(
     let items = said.items.as_ref().and_then(|items| of(&items.value));
     let items = items.filter(|f| f.is_list() && matches!(f.kind(), Kind::Message(m) if m == plan.message));
     let Some(items) = items else {
-        faults.add(
-            method,
-            format!("which field of {} is the list of objects is not known", output.full_name()),
-            "write `methods: {list: {items: ...}}` in a mapping file",
-        );
+        faults.report(method, Problem::no_list_in_answer(output.full_name()));
         return None;
     };
     let token = said.next_page_token.as_ref().and_then(|token| of(&token.value)).filter(is_string);
     if let (Some(said), None) = (&said.next_page_token, &token) {
-        faults.add_field(
-            method,
-            &said.value,
-            format!("the answer {} has no such string", output.full_name()),
-            "write in the mapping file which field of the answer is the token of the next page",
-        );
+        faults.report_field(method, &said.value, Problem::no_token_in_answer(output.full_name()));
     }
     let unreachable = of("unreachable").filter(|f| f.is_list() && f.kind() == Kind::String);
     Some(Answer::List {
@@ -309,29 +259,23 @@ fn action(
     faults: &mut Faults,
 ) -> Option<ActionPlan> {
     if method.is_client_streaming() {
-        faults.add(method, "takes a stream of requests", "leave it out of the mapping file");
+        faults.report(method, Problem::action_streams_requests());
         return None;
     }
     let input = method.input();
-    let mut free = (1..19_000).filter(|number| input.get_field(*number).is_none());
-    let (Some(name_number), Some(namespace)) = (free.next(), free.next()) else {
-        faults.add(method, "has too many fields", "leave it out of the mapping file");
-        return None;
-    };
+    // All but those that protobuf keeps for itself.
+    let numbers = (1..19_000).chain(20_000..=536_870_911);
+    let mut free = numbers.filter(|number| input.get_field(*number).is_none());
+    let mut next = || free.next().expect("no message has half a billion fields");
+    let (name_number, namespace) = (next(), next());
     let operation = method.output().full_name() == OPERATION;
     let output = match &said.operation {
         Some(ends_in) if operation => pool.get_message_by_name(&ends_in.value),
         _ => Some(method.output()),
     };
     let Some(output) = output else {
-        faults.add(
-            method,
-            format!(
-                "ends in {:?}, which the backend does not have",
-                said.operation.as_ref().map(|o| &o.value)
-            ),
-            "write `operation` in a mapping file: the full name of what the operation ends in",
-        );
+        let ends_in = said.operation.as_ref().map_or("", |ends_in| &ends_in.value);
+        faults.report(method, Problem::operation_of_nothing(ends_in));
         return None;
     };
     let answer = match (operation && said.operation.is_some(), output == plan.message) {
@@ -354,7 +298,6 @@ fn action(
 
 /// Reports what a resource must have and has not.
 pub(in crate::mapping) fn check(plan: &Plan, faults: &mut Faults) {
-    let place = || Place::from(&plan.message);
     let singleton = plan
         .identity
         .resource_names()
@@ -362,22 +305,13 @@ pub(in crate::mapping) fn check(plan: &Plan, faults: &mut Faults) {
     let has = |verb| plan.methods.contains_key(&verb);
     let listed = has(Verb::List) || (singleton && has(Verb::Get));
     if !listed {
-        faults.add(
-            place(),
-            format!("{} has no List", plan.kind),
-            "write `methods: {list: {method: ..., items: ...}}` in a mapping file, or a standard List (AIP-132)",
-        );
+        faults.report(&plan.message, Problem::nothing_lists(&plan.kind));
     }
     for verb in [Verb::Create, Verb::Update] {
         let Some(method) = plan.methods.get(&verb) else { continue };
         let carries = |fill: &Fill| matches!(fill.what, What::Object | What::Field(_));
         if !method.fills.iter().any(carries) {
-            faults.add_field(
-                place(),
-                verb.as_str(),
-                format!("nothing in the request of {} is filled from the object", method.path),
-                "write `request: {FIELD: object}` (or `{field: ...}`) in a mapping file",
-            );
+            faults.report_field(&plan.message, verb.as_str(), Problem::object_left_out(&method.path));
         }
     }
     let needs: BTreeMap<Verb, &[What]> = [
@@ -391,12 +325,7 @@ pub(in crate::mapping) fn check(plan: &Plan, faults: &mut Faults) {
             || method.fills.iter().any(|fill| matches!(fill.what, What::Variable(_)))
             || (singleton && verb == Verb::Get && method.fills(&What::Parent));
         if !named {
-            faults.add_field(
-                place(),
-                verb.as_str(),
-                format!("nothing in the request of {} says which object is meant", method.path),
-                "write `request: {FIELD: resourceName}` (or `id`) in a mapping file",
-            );
+            faults.report_field(&plan.message, verb.as_str(), Problem::name_left_out(&method.path));
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::{
         annotations::{self, OPERATION},
         facts::{Fact, MethodMapping, Value, Verb},
     },
-    model::{fault::Faults, names},
+    model::{catalogue::Problem, fault::Faults, names},
 };
 
 /// Finds the methods of every resource. What is there twice is left to the reader.
@@ -231,14 +231,9 @@ fn snake(found: &Found) -> String {
 
 /// A custom method of one object becomes a subresource of it.
 fn action(method: &MethodDescriptor, found: &mut [Found], advice: &mut Faults) {
-    let service = method.parent_service();
     let name = method.input().get_field_by_name("name").filter(is_string);
     let Some(field) = name else {
-        advice.add(
-            method,
-            "is not served: it is no standard method, and its request has no `name` of an object",
-            "where it belongs to one, write `actions: {...}` in a mapping file",
-        );
+        advice.report(method, Problem::custom_without_name());
         return;
     };
     let reference = annotations::reference(&field);
@@ -250,11 +245,7 @@ fn action(method: &MethodDescriptor, found: &mut [Found], advice: &mut Faults) {
         }
     };
     let Some(found) = found.iter_mut().find(of) else {
-        advice.add(
-            method,
-            "is not served: which resource its `name` is of is not known",
-            "write `(google.api.resource_reference)` at `name`, or `actions: {...}` in a mapping file",
-        );
+        advice.report(method, Problem::custom_of_nobody());
         return;
     };
     let verb = annotations::http_verb(method);
@@ -262,21 +253,17 @@ fn action(method: &MethodDescriptor, found: &mut [Found], advice: &mut Faults) {
     let words =
         verb.unwrap_or_else(|| method.name().strip_suffix(found.kind()).unwrap_or(method.name()).to_owned());
     let subresource = words.to_ascii_lowercase();
-    let fault = if method.is_client_streaming() {
-        Some("it takes a stream of requests")
+    let problem = if method.is_client_streaming() {
+        Some(Problem::custom_streams_requests(method.parent_service().full_name()))
     } else if !names::is_label(&subresource) || matches!(subresource.as_str(), "status" | "scale") {
-        Some("its name cannot be that of a subresource")
+        Some(Problem::custom_named_badly(&subresource))
     } else if found.resource.actions.contains_key(&subresource) {
-        Some("another method has the same name as a subresource")
+        Some(Problem::custom_twice(&subresource))
     } else {
         None
     };
-    if let Some(why) = fault {
-        advice.add(
-            method,
-            format!("is not served: {why}"),
-            format!("write `actions: {{...}}` in a mapping file, or call it at {}", service.full_name()),
-        );
+    if let Some(problem) = problem {
+        advice.report(method, problem);
         return;
     }
     let mapping =

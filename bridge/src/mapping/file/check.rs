@@ -2,13 +2,14 @@
 
 use serde_json::{Map, Value};
 
+use crate::model::catalogue::Problem;
+
 /// A value that is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
     /// "spec.resources[0].kind".
     pub(super) path: String,
-    pub(super) message: String,
-    pub(super) mend: String,
+    pub(super) problem: Problem,
 }
 
 /// Every fault of a document.
@@ -34,9 +35,7 @@ impl<'a> Checker<'a> {
     fn value(&self, schema: &'a Value, value: &Value, path: &str, found: &mut Vec<Found>) {
         let schema = self.resolve(schema);
         let Some(rules) = schema.as_object() else { return };
-        let mut fault = |message: String, mend: String| {
-            found.push(Found { path: path.to_owned(), message, mend });
-        };
+        let mut fault = |problem| found.push(Found { path: path.to_owned(), problem });
         if let Some(forms) = rules.get("oneOf").or(rules.get("anyOf")).and_then(Value::as_array) {
             let fits = |form: &'a Value| {
                 let mut faults = Vec::new();
@@ -45,26 +44,26 @@ impl<'a> Checker<'a> {
             };
             if !forms.iter().any(fits) {
                 let written: Vec<String> = forms.iter().flat_map(|form| self.forms(form)).collect();
-                fault(format!("{} is none of its forms", short(value)), format!("write {}", list(&written)));
+                fault(Problem::mapping_form(short(value), list(&written)));
             }
             return;
         }
         if let Some(only) = rules.get("const") {
             if only != value {
-                fault(format!("is {}", short(value)), format!("write {}", short(only)));
+                fault(Problem::mapping_value(short(value), short(only)));
             }
             return;
         }
         if let Some(known) = rules.get("enum").and_then(Value::as_array) {
             if !known.contains(value) {
                 let known: Vec<String> = known.iter().map(short).collect();
-                fault(format!("is {}", short(value)), format!("write {}", list(&known)));
+                fault(Problem::mapping_value(short(value), list(&known)));
             }
             return;
         }
         let Some(name) = rules.get("type").and_then(Value::as_str) else { return };
         if !is_of(name, value) {
-            fault(format!("is {}", short(value)), format!("write {}", a(name)));
+            fault(Problem::mapping_value(short(value), a(name)));
             return;
         }
         match value {
@@ -97,11 +96,8 @@ impl<'a> Checker<'a> {
                 Some(Value::Bool(false)) => {
                     let names: Vec<String> =
                         known.into_iter().flat_map(|known| known.keys().cloned()).collect();
-                    found.push(Found {
-                        path: below(name),
-                        message: "is not known".to_owned(),
-                        mend: format!("leave it out; what may stand here: {}", names.join(", ")),
-                    });
+                    let problem = Problem::mapping_unknown(names.join(", "));
+                    found.push(Found { path: below(name), problem });
                 }
                 Some(schema @ Value::Object(_)) => self.value(schema, value, &below(name), found),
                 _ => {}
@@ -111,11 +107,8 @@ impl<'a> Checker<'a> {
             rules.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
         {
             if !fields.contains_key(name) {
-                found.push(Found {
-                    path: below(name),
-                    message: "is missing".to_owned(),
-                    mend: self.example(known.and_then(|known| known.get(name)), name),
-                });
+                let form = self.example(known.and_then(|known| known.get(name)), name);
+                found.push(Found { path: below(name), problem: Problem::mapping_missing(form) });
             }
         }
     }
@@ -123,8 +116,8 @@ impl<'a> Checker<'a> {
     fn example(&self, schema: Option<&'a Value>, name: &str) -> String {
         let forms = schema.map(|schema| self.forms(self.resolve(schema))).unwrap_or_default();
         match forms.as_slice() {
-            [] => format!("write `{name}`"),
-            forms => format!("write `{name}`: {}", list(forms)),
+            [] => format!("`{name}`"),
+            forms => format!("`{name}`: {}", list(forms)),
         }
     }
 

@@ -1,0 +1,126 @@
+//! Mappings in `--manifests`: chosen by what they name, or by an annotation, and read again when they change.
+
+use std::{fs, path::Path};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::rest::book;
+use crate::support::{Library, Options, Stack};
+
+const NAME: &str = "v1.library.example.com";
+const SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
+const IN_ACME: &str = "/apis/library.example.com/v1/namespaces/acme";
+
+fn mapping(name: &str, plural: &str) -> String {
+    format!(
+        "apiVersion: kubridge.io/v1alpha1\nkind: Mapping\nmetadata: {{name: {name}}}\n\
+         spec:\n  resources:\n  - {{kind: Book, plural: {plural}}}\n"
+    )
+}
+
+fn api_service(backend: &str, mapping: &str) -> Value {
+    json!({
+        "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
+        "metadata": {
+            "name": NAME, "annotations": {"kubridge.io/backend": backend, "kubridge.io/mapping": mapping},
+        },
+        "spec": {"group": "library.example.com", "version": "v1", "groupPriorityMinimum": 1000, "versionPriority": 15},
+    })
+}
+
+/// A library, and a stack that knows the Mappings of a directory and no backend yet.
+async fn stack(dir: &Path) -> (Library, Stack) {
+    let library = Library::start().await;
+    library.service.put("Publisher", "name: 'publishers/acme' display_name: 'Acme'");
+    let args = vec![format!("--manifests={}", dir.display())];
+    (library, Stack::with(Options { backend_down: true, args, ..Options::default() }).await)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_annotation_chooses_a_mapping_which_may_change() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("mappings.yaml");
+    fs::write(&file, mapping("volumes", "volumes")).unwrap();
+    let (library, stack) = stack(dir.path()).await;
+    let service = api_service(&format!("grpc://{}", library.addr()), "tomes");
+    stack.client.post(SERVICES, &service).await.expect(201);
+    stack.until(async |stack| stack.available(NAME).await[1] == "MappingNotFound").await;
+    let [status, _, message] = stack.available(NAME).await;
+    assert_eq!(status, "False");
+    assert!(message.contains("no Mapping \"tomes\" (there is \"volumes\")"), "{message}");
+    assert!(message.contains("or add that Mapping to --manifests"), "{message}");
+    stack.client.get(&format!("{IN_ACME}/volumes")).await.expect(503);
+
+    fs::write(&file, format!("{}---\n{}", mapping("volumes", "volumes"), mapping("tomes", "tomes"))).unwrap();
+    stack.until(|stack| stack.serves("/apis/library.example.com/v1/tomes")).await;
+    stack.until(async |stack| stack.available(NAME).await[1] == "Passed").await;
+    stack.client.post(&format!("{IN_ACME}/tomes"), &book("moby")).await.expect(201);
+    stack.client.get(&format!("{IN_ACME}/volumes/moby")).await.expect(404);
+
+    fs::write(&file, format!("{}---\n{}", mapping("volumes", "volumes"), mapping("tomes", "scrolls")))
+        .unwrap();
+    stack.until(|stack| stack.serves("/apis/library.example.com/v1/scrolls")).await;
+    stack.client.get(&format!("{IN_ACME}/scrolls/moby")).await.expect(200);
+    stack.client.get(&format!("{IN_ACME}/tomes/moby")).await.expect(404);
+
+    // It is gone: what was good stays, and the condition says so.
+    fs::write(&file, mapping("volumes", "volumes")).unwrap();
+    stack.until(async |stack| stack.available(NAME).await[1] == "PassedWithOldSchema").await;
+    assert!(stack.available(NAME).await[2].contains("no Mapping \"tomes\""));
+    stack.client.get(&format!("{IN_ACME}/scrolls/moby")).await.expect(200);
+    library.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_an_annotation_the_one_that_names_the_backend_counts() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("volumes.yaml"), mapping("volumes", "volumes")).unwrap();
+    fs::write(dir.path().join("tomes.yaml"), mapping("tomes", "tomes")).unwrap();
+    let other = mapping("other", "leaves").replace("kind: Book", "message: example.other.v1.Leaf");
+    fs::write(dir.path().join("other.yaml"), other).unwrap();
+    let (library, stack) = stack(dir.path()).await;
+    let mut service = api_service(&format!("grpc://{}", library.addr()), "");
+    service["metadata"]["annotations"].as_object_mut().unwrap().remove("kubridge.io/mapping");
+    stack.client.post(SERVICES, &service).await.expect(201);
+    stack.until(async |stack| stack.available(NAME).await[1] == "SchemaRejected").await;
+    let message = &stack.available(NAME).await[2];
+    let twice =
+        "example.library.v1.Book is in two mappings: tomes (in tomes.yaml) and volumes (in volumes.yaml)";
+    assert!(message.contains(twice) && message.contains("kubridge.io/mapping: NAME"), "{message}");
+
+    // The annotation says which.
+    let path = format!("{SERVICES}/{NAME}");
+    let mut present = stack.client.get(&path).await.expect(200).json();
+    present["metadata"]["annotations"]["kubridge.io/mapping"] = json!("volumes");
+    stack.client.put(&path, &present).await.expect(200);
+    stack.until(|stack| stack.serves("/apis/library.example.com/v1/volumes")).await;
+
+    // Of another backend's nothing can be taken.
+    let mut present = stack.client.get(&path).await.expect(200).json();
+    present["metadata"]["annotations"]["kubridge.io/mapping"] = json!("other");
+    stack.client.put(&path, &present).await.expect(200);
+    stack.until(async |stack| stack.available(NAME).await[1] == "SchemaRejected").await;
+    let message = &stack.available(NAME).await[2];
+    assert!(message.contains("no message and no kind that the Mapping \"other\" names"), "{message}");
+
+    // Or there is one.
+    fs::remove_file(dir.path().join("tomes.yaml")).unwrap();
+    let mut present = stack.client.get(&path).await.expect(200).json();
+    present["metadata"]["annotations"].as_object_mut().unwrap().remove("kubridge.io/mapping");
+    stack.client.put(&path, &present).await.expect(200);
+    stack.until(async |stack| stack.available(NAME).await[1] == "Passed").await;
+    stack.client.get(&format!("{IN_ACME}/volumes")).await.expect(200);
+
+    // Nobody but a gRPC backend is mapped.
+    let mut local = api_service("", "volumes");
+    local["metadata"] =
+        json!({"name": "v1.local.example.com", "annotations": {"kubridge.io/mapping": "volumes"}});
+    local["spec"]["group"] = json!("local.example.com");
+    let refused = stack.client.post(SERVICES, &local).await.expect(422).json();
+    assert_eq!(
+        refused["details"]["causes"][0]["field"], "metadata.annotations[kubridge.io/mapping]",
+        "{refused}"
+    );
+    library.stop().await;
+}
