@@ -1,6 +1,7 @@
 //! What needs a control plane of its own, made by tests/controlplane.
 
 mod delegate;
+mod deploy;
 mod flunders;
 mod in_cluster;
 mod plane;
