@@ -19,6 +19,7 @@ mod cluster;
 mod describe;
 mod keeper;
 mod lint;
+mod manifests;
 mod mappings;
 mod observe;
 mod protos;
@@ -29,6 +30,7 @@ use cluster::Served;
 
 pub use describe::{DescribeSource, describe};
 pub use lint::{LintPlace, LintReport, LintSource, LintTls, lint};
+pub use manifests::{Installation, NAMESPACE, SERVICE, manifests};
 pub use protos::{PROTOS, protos};
 pub use register::{ApplyOptions, Registered, Registration, Service, register};
 

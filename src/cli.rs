@@ -14,6 +14,7 @@ mod delegate;
 mod describe;
 mod healthcheck;
 mod kubeconfig;
+mod manifests;
 mod observe;
 mod register;
 mod schema;
@@ -22,13 +23,17 @@ mod serve;
 use check::Check;
 use describe::{DescribeArgs, Output};
 use healthcheck::HealthcheckArgs;
+use manifests::ManifestsArgs;
 use register::RegisterArgs;
 use schema::SchemaArgs;
 
 pub use serve::ServeArgs;
 
 use crate::{
-    app::{App, LintReport, describe as describe_api, lint, protos, register as register_backend},
+    app::{
+        App, LintReport, describe as describe_api, lint, manifests as all_manifests, protos,
+        register as register_backend,
+    },
     config::Faults,
     lifecycle::Signals,
     server::Version,
@@ -83,6 +88,15 @@ Examples:
   kubridge register --backend grpc://inventory.default.svc:50051 --descriptor-set schema.bin \\
     --service kubridge/kubridge --service-ca-file ca.crt --apply")]
     Register(Box<RegisterArgs>),
+    /// Print what a cluster needs to run Kubridge, and the APIServices of its backends.
+    ///
+    /// Namespace, rights, Service, Deployment, PodDisruptionBudget and NetworkPolicy: what deploy/manifests has.
+    #[command(after_help = "\
+Examples:
+  kubridge manifests --image registry.example.com/kubridge:0.1.0 | kubectl apply -f -
+  kubridge manifests --backend grpc://inventory.default.svc:50051 \\
+    --descriptor-set grpc://inventory.default.svc:50051=inventory.bin > kubridge.yaml")]
+    Manifests(ManifestsArgs),
     /// Write the contract's protos, which a backend's own proto imports.
     ///
     /// kubridge/v1/*.proto and google/rpc/status.proto, as they are in this program.
@@ -133,6 +147,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Lint(args) => run_lint(args),
         Command::Describe(args) => run_describe(args),
         Command::Register(args) => run_register(*args),
+        Command::Manifests(args) => run_manifests(args),
         Command::Protos(args) => print(protos(&args.out, args.force)?.as_bytes()),
         Command::Healthcheck(args) => healthcheck(&args),
         Command::Completions { shell } => {
@@ -249,6 +264,17 @@ fn run_register(args: RegisterArgs) -> anyhow::Result<ExitCode> {
     };
     let code = print(registered.text.as_bytes())?;
     Ok(if registered.refused.is_empty() { code } else { failed(&registered.refused) })
+}
+
+fn run_manifests(args: ManifestsArgs) -> anyhow::Result<ExitCode> {
+    let installation = match args.check() {
+        Ok(installation) => installation,
+        Err(faults) => return Ok(usage("manifests", &faults.to_string())),
+    };
+    match runtime()?.block_on(all_manifests(installation))? {
+        Ok(text) => print(text.as_bytes()),
+        Err(report) => Ok(rejected(&report)),
+    }
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

@@ -78,15 +78,22 @@ pub async fn register(
     registration: Registration,
     apply: Option<ApplyOptions>,
 ) -> anyhow::Result<Result<Registered, LintReport>> {
-    let (_, schema) = match read(registration.source.clone()).await? {
-        Ok(read) => read,
+    let services = match claims(&registration).await? {
+        Ok(services) => services,
         Err(report) => return Ok(Err(report)),
     };
-    let services = services(&registration, &schema)?;
     Ok(Ok(match apply {
         None => Registered { text: yaml(&services)?, refused: Vec::new() },
         Some(options) => apply_all(&services, &options).await?,
     }))
+}
+
+/// Reads the schema; one APIService for each group and version of it. The errors: as [`register`] has them.
+pub(super) async fn claims(registration: &Registration) -> anyhow::Result<Result<Vec<Value>, LintReport>> {
+    Ok(match read(registration.source.clone()).await? {
+        Ok((_, schema)) => Ok(services(registration, &schema)?),
+        Err(report) => Err(report),
+    })
 }
 
 /// One APIService for each group and version, the preferred versions of each group first.
@@ -136,7 +143,8 @@ fn services(registration: &Registration, schema: &Schema) -> anyhow::Result<Vec<
     Ok(services)
 }
 
-fn yaml(services: &[Value]) -> anyhow::Result<String> {
+/// Objects as YAML, one document each.
+pub(super) fn yaml(services: &[Value]) -> anyhow::Result<String> {
     let mut text = String::new();
     for (at, service) in services.iter().enumerate() {
         if at > 0 {

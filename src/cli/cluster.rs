@@ -107,10 +107,13 @@ mod tests {
         let service = "kubridge-system/kubridge".to_owned();
         let standalone = ClusterArgs { service: "nonsense".to_owned(), ..ClusterArgs::default() };
         assert_eq!(check(&standalone, &[("--backend", true, "")]), (None, vec![]));
-        let pod = ClusterArgs { in_cluster: true, service: service.clone(), ..ClusterArgs::default() };
+        // The environment of a pod whose node has no zone.
+        let zone = Some(String::new());
+        let pod = ClusterArgs { in_cluster: true, service: service.clone(), zone, ..ClusterArgs::default() };
         let (cluster, faults) =
             check(&pod, &[("--backend", false, ""), ("--manifests", true, "kubectl apply")]);
-        assert_eq!(cluster.map(|cluster| cluster.service.name), Some("kubridge".to_owned()));
+        let cluster = cluster.map(|cluster| (cluster.service.name, cluster.zone));
+        assert_eq!(cluster, Some(("kubridge".to_owned(), None)));
         assert_eq!(faults, ["--manifests"]);
         let both = ClusterArgs { kubeconfig: Some(file!().into()), ..pod.clone() };
         assert_eq!(check(&both, &[]).1, ["--in-cluster"]);

@@ -332,7 +332,7 @@ impl Check {
         written(typed).filter_map(|text| self.parsed("--tls-san", text.parse())).collect()
     }
 
-    fn descriptor_sets(
+    pub(super) fn descriptor_sets(
         &mut self,
         typed: &[String],
         backends: &[BackendUrl],

@@ -15,7 +15,7 @@ Exit codes: 0 done, 1 failed, 2 what was typed cannot be used. What can go wrong
 ";
 
 /// Said of commands that need more than their help.
-const NOTES: [(&str, &str); 4] = [
+const NOTES: [(&str, &str); 5] = [
     ("serve", "[running.md](running.md) says how these play together."),
     (
         "describe",
@@ -29,6 +29,11 @@ const NOTES: [(&str, &str); 4] = [
         "An APIService is created, or changed so that it says what is wanted; labels and annotations of others stay. One that \
          belongs to another backend is left alone without `--force`, one that the server keeps by itself (`--backend`, \
          `--manifests`) in any case. `--service` is for a cluster, where the kube-apiserver asks Kubridge.",
+    ),
+    (
+        "manifests",
+        "[cluster.md](cluster.md) says how they are used. The schema of a `--backend` is read for its groups and versions only, \
+         from here, where the URL may lead nowhere: then `--descriptor-set` has it.",
     ),
     (
         "protos",

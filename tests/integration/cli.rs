@@ -15,7 +15,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_kubridge");
 
 /// What a command printed, and how it ended.
 #[derive(Debug)]
-struct Output {
+pub struct Output {
     stdout: String,
     stderr: String,
     code: Option<i32>,
@@ -24,21 +24,21 @@ struct Output {
 impl Output {
     /// Fails unless it ended with 0; gives what it printed.
     #[track_caller]
-    fn ok(self) -> String {
+    pub fn ok(self) -> String {
         assert_eq!(self.code, Some(0), "{}{}", self.stdout, self.stderr);
         self.stdout
     }
 
     /// Fails unless it ended with `code`; gives its complaint.
     #[track_caller]
-    fn fails(self, code: i32) -> String {
+    pub fn fails(self, code: i32) -> String {
         assert_eq!(self.code, Some(code), "{}{}", self.stdout, self.stderr);
         self.stderr
     }
 }
 
 /// Runs `kubridge ARGS`, with nothing of the machine's environment.
-async fn kubridge(args: &[&str]) -> Output {
+pub async fn kubridge(args: &[&str]) -> Output {
     let mut command = Command::new(BINARY);
     command.env_clear().args(args).stdin(Stdio::null()).kill_on_drop(true);
     let output = command.output().await.unwrap();
