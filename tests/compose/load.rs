@@ -12,7 +12,7 @@ use tokio::{sync::watch, task::JoinSet, time::sleep};
 
 use crate::{
     api::{Answer, Api, LIMIT},
-    engine::setting,
+    engine::{Container, setting},
     outage::{Outage, TARGETS, Target},
     stack::{DISCOVERED, Stack},
 };
@@ -67,7 +67,8 @@ async fn a_minute_of_load() {
     let asked: Vec<Asked> = clients.join_all().await.into_iter().flatten().collect();
 
     report(&asked, &happened);
-    let made: BTreeSet<&str> = asked.iter().filter(|asked| asked.what == "create").filter_map(made).collect();
+    let made: BTreeSet<&str> =
+        asked.iter().filter(|asked| asked.what == "create a machine").filter_map(made).collect();
     let all = stack.api.get(MACHINES).await.body;
     let there: BTreeSet<&str> = all["items"]
         .as_array()
@@ -102,17 +103,17 @@ async fn client(
                     "apiVersion": "inventory.example.com/v1", "kind": "Machine", "metadata": {"name": name},
                     "spec": {"serial": name, "rack": "local", "cpus": 1, "memory": "1Gi"},
                 });
-                ("create", "inventory", api.send(Method::POST, MACHINES, Some(&machine)).await)
+                ("create a machine", "inventory", api.send(Method::POST, MACHINES, Some(&machine)).await)
             }
             1 => {
                 let change = json!({"metadata": {"labels": {"turn": turn.to_string()}}});
                 (
-                    "patch",
+                    "patch a machine",
                     "inventory",
                     api.send(Method::PATCH, &format!("{MACHINES}/atlas"), Some(&change)).await,
                 )
             }
-            2 => ("list", "inventory", api.get(&format!("{MACHINES}?limit=50")).await),
+            2 => ("list of machines", "inventory", api.get(&format!("{MACHINES}?limit=50")).await),
             _ => {
                 let target = targets[turn / 4 % targets.len()];
                 (target.read_as, target.service, api.get(target.read).await)
@@ -141,17 +142,18 @@ async fn discovery(api: Api, groups: Vec<&'static str>, stopped: watch::Receiver
 
 /// Every service in turn, killed and paused in turn, and as many of these as there is time for.
 async fn disturb(stack: &Stack, targets: &[&'static Target]) -> Vec<Happened> {
-    let begin = Instant::now();
     let length = Duration::from_secs(setting("KUBRIDGE_TEST_COMPOSE_SECONDS").parse().unwrap());
     // After `metrics`, which must measure before it answers, comes one that it does not need.
-    let services: Vec<(&str, &Target)> = ["inventory", "library", "kubridge", "metrics", "postgres"]
+    let services: Vec<(Container, &Target)> = ["inventory", "library", "kubridge", "metrics", "postgres"]
         .into_iter()
         .filter(|service| stack.has(service))
         .map(|service| {
             let by = if service == "postgres" { "library" } else { service };
-            (service, *targets.iter().find(|target| target.service == by).unwrap_or(&targets[0]))
+            let target = targets.iter().find(|target| target.service == by).unwrap_or(&targets[0]);
+            (stack.container(service), *target)
         })
         .collect();
+    let begin = Instant::now();
     let mut happened = JoinSet::new();
     for turn in 0.. {
         let due = EACH * turn;
@@ -160,11 +162,10 @@ async fn disturb(stack: &Stack, targets: &[&'static Target]) -> Vec<Happened> {
         }
         sleep((begin + due).saturating_duration_since(Instant::now())).await;
         let turn = turn as usize;
-        let (service, target) = services[turn % services.len()];
+        let (container, target) = services[turn % services.len()].clone();
         // With an even number of services each would meet the same fate forever.
         let fate = turn + turn / services.len() * (services.len() + 1);
         let outage = if fate.is_multiple_of(2) { Outage::Killed } else { Outage::Paused };
-        let container = stack.container(service);
         let away = Instant::now();
         outage.begin(&container);
         sleep(AWAY).await;
@@ -176,7 +177,7 @@ async fn disturb(stack: &Stack, targets: &[&'static Target]) -> Vec<Happened> {
             Happened {
                 second: (away - begin).as_secs(),
                 outage,
-                service: service.to_owned(),
+                service: container.service,
                 period: (away, Instant::now()),
                 recovery: back.elapsed(),
             }
@@ -195,7 +196,9 @@ fn report(asked: &[Asked], happened: &[Happened]) {
     println!("\n| | requests | answered with 2xx | slowest | otherwise |");
     println!("|---|---|---|---|---|");
     let reads = TARGETS.map(|target| target.read_as);
-    for what in ["discovery", "list", "create", "patch"].into_iter().chain(reads) {
+    for what in
+        ["discovery", "list of machines", "create a machine", "patch a machine"].into_iter().chain(reads)
+    {
         let all: Vec<_> =
             asked.iter().filter(|asked| asked.what == what).map(|asked| &asked.answer).collect();
         if all.is_empty() {
