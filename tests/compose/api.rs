@@ -11,7 +11,7 @@ use http::Method;
 use serde_json::Value;
 
 /// Nothing of these tests may hang for longer.
-const LIMIT: Duration = Duration::from_secs(10);
+pub const LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone)]
 pub struct Api {

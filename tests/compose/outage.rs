@@ -25,6 +25,8 @@ pub struct Target {
     pub service: &'static str,
     pub discovery: &'static str,
     pub read: &'static str,
+    /// What such a read is called in a table.
+    pub read_as: &'static str,
     /// Killed and started, it has nothing to say until it has measured for a while.
     pub slow_start: bool,
 }
@@ -34,18 +36,21 @@ pub const TARGETS: [Target; 3] = [
         service: "inventory",
         discovery: "/apis/inventory.example.com/v1",
         read: "/apis/inventory.example.com/v1/namespaces/default/machines/atlas",
+        read_as: "get a machine",
         slow_start: false,
     },
     Target {
         service: "library",
         discovery: "/apis/library.example.com/v1",
         read: "/apis/library.example.com/v1/namespaces/insel/books/faust",
+        read_as: "get a book",
         slow_start: false,
     },
     Target {
         service: "metrics",
         discovery: "/apis/metrics.k8s.io/v1beta1",
         read: "/apis/metrics.k8s.io/v1beta1/nodes",
+        read_as: "list of metrics of nodes",
         slow_start: true,
     },
 ];
@@ -91,6 +96,8 @@ pub struct Seen {
     pub discovery: Vec<Answer>,
     /// Reads that began while the container was away.
     pub reads: Vec<Answer>,
+    /// Reads of the other backends, all the time.
+    pub others: Vec<Answer>,
     /// From the moment that it could answer until a client had an answer.
     pub recovery: Duration,
 }
@@ -101,17 +108,22 @@ impl Seen {
     }
 }
 
-/// Takes the target's container away for `length`, and waits at most `patience` for its return.
+/// Takes the first target's container away for `length`, and waits at most `patience` for its return. The others stay.
 pub async fn watch_outage(
     api: &Api,
-    target: &Target,
+    (target, others): (&Target, &[&Target]),
     container: &Container,
     outage: Outage,
     (length, patience): (Duration, Duration),
 ) -> Seen {
     let (stop, stopped) = watch::channel(());
     let discovery = tokio::spawn(ask(api.clone(), target.discovery, stopped.clone()));
-    let reads = tokio::spawn(ask(api.clone(), target.read, stopped));
+    let reads = tokio::spawn(ask(api.clone(), target.read, stopped.clone()));
+    let mut untouched = JoinSet::new();
+    for other in others {
+        untouched.spawn(ask(api.clone(), other.read, stopped.clone()));
+    }
+    drop(stopped);
     let begun = Instant::now();
     outage.begin(container);
     sleep(length).await;
@@ -125,7 +137,8 @@ pub async fn watch_outage(
     let recovery =
         reads.iter().filter(|answer| answer.is_ok()).map(answered).filter(|after| !after.is_zero()).min();
     reads.retain(|answer| answer.begun > begun && answer.begun < back);
-    Seen { discovery, reads, recovery: recovery.expect("a read was answered after the return") }
+    let others = untouched.join_all().await.into_iter().flatten().collect();
+    Seen { discovery, reads, others, recovery: recovery.expect("a read was answered after the return") }
 }
 
 /// Asks at the pace, whether or not the last one is answered, until it is to stop.

@@ -11,16 +11,19 @@ use crate::{
     api::Api,
     engine::{Compose, Container, docker, setting},
     kubectl::Kubectl,
-    outage::{Outage, Seen, TARGETS, watch_outage},
+    outage::{Outage, Seen, TARGETS, Target, watch_outage},
 };
 
 /// For what waits for programs to start on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Within this a client knows that a silent backend is away.
-const KNOWN: Duration = Duration::from_secs(3);
-/// Discovery comes from memory; this is for a machine with other things to do.
-const QUICK: Duration = Duration::from_millis(500);
-const RECOVERY: Duration = Duration::from_secs(1);
+// Times are printed, and held by bars for a product that is broken, not for a machine that is slow: an engine, seven
+// containers and these clients may have two processors between them. The bars of docs/reliability.md, which are a fraction
+// of these, are held by the integration tests, in one process.
+/// A client of a silent backend is told that it is away; of itself the aggregator takes up to 3 s.
+const KNOWN: Duration = Duration::from_secs(6);
+/// Kubernetes' own bar for discovery. It comes from memory, so that it is answered in milliseconds or not at all.
+pub const DISCOVERED: Duration = Duration::from_secs(5);
+const RECOVERY: Duration = Duration::from_secs(10);
 /// A container has a thin layer above Debian: the program, and for Kubridge the authorities.
 const LAYER: u64 = 64 << 20;
 
@@ -96,7 +99,7 @@ impl Stack {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a container engine: tests/compose/run, which ./test --compose calls"]
+#[ignore = "needs a container engine: tests/compose/run, which ./test calls"]
 async fn a_stack_from_nothing_to_nothing() {
     let commands = setting("KUBRIDGE_TEST_COMPOSE");
     let mut commands = commands.split(',');
@@ -178,29 +181,38 @@ fn kubectl(stack: &Stack) {
     }
 }
 
-/// Each backend is killed and paused. Discovery stays, reads end, and the return is noticed.
+/// Each backend is killed and paused. Discovery stays, reads end, others notice nothing, and the return is noticed.
 async fn outages(stack: &Stack) {
-    for target in TARGETS.iter().filter(|target| stack.has(target.service)) {
+    let targets: Vec<&Target> = TARGETS.iter().filter(|target| stack.has(target.service)).collect();
+    for target in &targets {
         let container = stack.container(target.service);
-        stack.api.until_ok(target.read, PATIENCE).await;
+        let others: Vec<&Target> =
+            targets.iter().copied().filter(|other| other.service != target.service).collect();
         for outage in [Outage::Paused, Outage::Killed] {
-            let seen =
-                watch_outage(&stack.api, target, &container, outage, (Duration::from_secs(4), PATIENCE))
-                    .await;
-            let (read, discovery) = (Seen::slowest(&seen.reads), Seen::slowest(&seen.discovery));
+            for target in &targets {
+                stack.api.until_ok(target.read, PATIENCE).await;
+            }
+            let times = (Duration::from_secs(4), PATIENCE);
+            let seen = watch_outage(&stack.api, (target, &others), &container, outage, times).await;
+            let [read, discovery, other] =
+                [&seen.reads, &seen.discovery, &seen.others].map(|answers| Seen::slowest(answers));
             let what = format!("{} {outage}", target.service);
             println!(
-                "{what}: reads end within {:.2} s, discovery within {:.3} s, back after {:.2} s",
+                "{what}: reads end within {:.2} s, discovery within {:.3} s, others' reads within {:.3} s, back after {:.2} s",
                 read.as_secs_f64(),
                 discovery.as_secs_f64(),
+                other.as_secs_f64(),
                 seen.recovery.as_secs_f64()
             );
-            assert!(seen.reads.len() > 20 && seen.discovery.len() > 20, "{what}: too few requests");
+            assert!(seen.reads.len() > 10 && seen.discovery.len() > 10, "{what}: too few requests");
             assert!(seen.reads.iter().any(|answer| !answer.is_ok()), "{what}: nobody noticed");
             assert!(read < KNOWN, "{what}: a read took {read:?}");
             let wrong = seen.discovery.iter().find(|answer| !answer.is_ok());
             assert!(wrong.is_none(), "{what}: discovery {wrong:?}");
-            assert!(discovery < QUICK, "{what}: discovery took {discovery:?}");
+            assert!(discovery < DISCOVERED, "{what}: discovery took {discovery:?}");
+            let wrong = seen.others.iter().find(|answer| !answer.is_ok());
+            assert!(wrong.is_none(), "{what}: a client of another backend saw {wrong:?}");
+            assert!(others.is_empty() || seen.others.len() > 10, "{what}: too few requests of others");
             assert!(seen.recovery < RECOVERY || target.slow_start, "{what}: back after {:?}", seen.recovery);
         }
     }

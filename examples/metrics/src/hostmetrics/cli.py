@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
     options = _parse(arguments, environment)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if options.health_check is not None:
-        return _check_health(options.health_check or options.listen)
+        return _check_health(options.listen if options.health_check is True else options.health_check)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: _stop(stopping))
@@ -74,7 +74,8 @@ def _parse(arguments: Sequence[str] | None, environment: Mapping[str, str]) -> a
         metavar="ADDR",
         type=_address,
         nargs="?",
-        const="",
+        # argparse gives a constant to `type` too, where it is a string.
+        const=True,
         help="ask the server at ADDR (or where --listen says) for its health, exit with 0 or 1",
     )
     option(
