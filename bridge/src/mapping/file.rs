@@ -102,7 +102,7 @@ impl MappingFile {
     ///
     /// # Errors
     /// There is none of that name, or more than one.
-    pub fn named<'a>(files: &'a [Self], name: &str) -> Result<&'a Self, Fault> {
+    pub fn named<'a>(files: &'a [Self], name: &str) -> Result<&'a Self, Box<Fault>> {
         let problem =
             match files.iter().filter(|file| file.metadata.name == name).collect::<Vec<_>>().as_slice() {
                 [only] => return Ok(only),
@@ -111,7 +111,7 @@ impl MappingFile {
             };
         let mut faults = Faults::default();
         faults.report_set(problem);
-        Err(faults.into_sorted().remove(0))
+        Err(Box::new(faults.into_sorted().remove(0)))
     }
 
     /// Which one it is, in a message: "library (in library.yaml)".

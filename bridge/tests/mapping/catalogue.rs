@@ -245,7 +245,7 @@ fn others() -> Vec<(&'static str, Vec<Fault>)> {
     let two = mapping("two", "[{message: example.library.v1.Book}]");
     let robots = mapping("fleet", "[{message: fleet.v1.Robot}]");
     let both = [one.clone(), two].concat();
-    let named = |files: &[MappingFile], name: &str| vec![MappingFile::named(files, name).unwrap_err()];
+    let named = |files: &[MappingFile], name: &str| vec![*MappingFile::named(files, name).unwrap_err()];
     vec![
         ("options that a server stripped", faults(&compiled("a.proto", stripped), &[])),
         ("an option that cannot be decoded", faults(&undecodable(), &[])),

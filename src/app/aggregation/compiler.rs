@@ -37,7 +37,7 @@ impl Compiler {
     pub(super) fn compile(&self, fetched: &FetchedSchema) -> Result<Arc<Schema>, Rejected> {
         let all = Arc::clone(&self.mappings.borrow());
         let chosen = self.chosen.as_ref().map(|name| MappingFile::named(&all, name)).transpose();
-        let chosen = chosen.map_err(|fault| rejected(&[fault]))?;
+        let chosen = chosen.map_err(|fault| rejected(&[*fault]))?;
         let digest = Sha256::digest(&fetched.bytes).into();
         let mappings = match chosen {
             Some(chosen) => vec![chosen.clone()],

@@ -1,6 +1,10 @@
 //! Mappings in `--manifests`: chosen by what they name, or by an annotation, and read again when they change.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -37,6 +41,29 @@ async fn stack(dir: &Path) -> (Library, Stack) {
     (library, Stack::with(Options { backend_down: true, args, ..Options::default() }).await)
 }
 
+/// Waits until `Available` has this reason and says these words.
+async fn becomes(stack: &Stack, reason: &str, words: &str) {
+    let begin = Instant::now();
+    loop {
+        let said = stack.available(NAME).await;
+        if said[1] == reason && said[2].contains(words) {
+            return;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(30), "it does not become {reason}, {words}: {said:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Has the APIService choose another Mapping, or none.
+async fn choose(stack: &Stack, mapping: Option<&str>) {
+    let patch = json!({"metadata": {"annotations": {"kubridge.io/mapping": mapping}}});
+    stack
+        .client
+        .patch(&format!("{SERVICES}/{NAME}"), "application/merge-patch+json", &patch)
+        .await
+        .expect(200);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_annotation_chooses_a_mapping_which_may_change() {
     let dir = TempDir::new().unwrap();
@@ -45,16 +72,14 @@ async fn an_annotation_chooses_a_mapping_which_may_change() {
     let (library, stack) = stack(dir.path()).await;
     let service = api_service(&format!("grpc://{}", library.addr()), "tomes");
     stack.client.post(SERVICES, &service).await.expect(201);
-    stack.until(async |stack| stack.available(NAME).await[1] == "MappingNotFound").await;
-    let [status, _, message] = stack.available(NAME).await;
-    assert_eq!(status, "False");
-    assert!(message.contains("no Mapping \"tomes\" (there is \"volumes\")"), "{message}");
-    assert!(message.contains("or add that Mapping to --manifests"), "{message}");
+    becomes(&stack, "MappingNotFound", "no Mapping \"tomes\" (there is \"volumes\")").await;
+    becomes(&stack, "MappingNotFound", "or add that Mapping to --manifests").await;
+    assert_eq!(stack.available(NAME).await[0], "False");
     stack.client.get(&format!("{IN_ACME}/volumes")).await.expect(503);
 
     fs::write(&file, format!("{}---\n{}", mapping("volumes", "volumes"), mapping("tomes", "tomes"))).unwrap();
     stack.until(|stack| stack.serves("/apis/library.example.com/v1/tomes")).await;
-    stack.until(async |stack| stack.available(NAME).await[1] == "Passed").await;
+    becomes(&stack, "Passed", "").await;
     stack.client.post(&format!("{IN_ACME}/tomes"), &book("moby")).await.expect(201);
     stack.client.get(&format!("{IN_ACME}/volumes/moby")).await.expect(404);
 
@@ -66,8 +91,7 @@ async fn an_annotation_chooses_a_mapping_which_may_change() {
 
     // It is gone: what was good stays, and the condition says so.
     fs::write(&file, mapping("volumes", "volumes")).unwrap();
-    stack.until(async |stack| stack.available(NAME).await[1] == "PassedWithOldSchema").await;
-    assert!(stack.available(NAME).await[2].contains("no Mapping \"tomes\""));
+    becomes(&stack, "PassedWithOldSchema", "no Mapping \"tomes\"").await;
     stack.client.get(&format!("{IN_ACME}/scrolls/moby")).await.expect(200);
     library.stop().await;
 }
@@ -83,33 +107,24 @@ async fn without_an_annotation_the_one_that_names_the_backend_counts() {
     let mut service = api_service(&format!("grpc://{}", library.addr()), "");
     service["metadata"]["annotations"].as_object_mut().unwrap().remove("kubridge.io/mapping");
     stack.client.post(SERVICES, &service).await.expect(201);
-    stack.until(async |stack| stack.available(NAME).await[1] == "SchemaRejected").await;
-    let message = &stack.available(NAME).await[2];
     let twice =
         "example.library.v1.Book is in two mappings: tomes (in tomes.yaml) and volumes (in volumes.yaml)";
-    assert!(message.contains(twice) && message.contains("kubridge.io/mapping: NAME"), "{message}");
+    becomes(&stack, "SchemaRejected", twice).await;
+    becomes(&stack, "SchemaRejected", "kubridge.io/mapping: NAME").await;
 
     // The annotation says which.
-    let path = format!("{SERVICES}/{NAME}");
-    let mut present = stack.client.get(&path).await.expect(200).json();
-    present["metadata"]["annotations"]["kubridge.io/mapping"] = json!("volumes");
-    stack.client.put(&path, &present).await.expect(200);
-    stack.until(|stack| stack.serves("/apis/library.example.com/v1/volumes")).await;
+    choose(&stack, Some("volumes")).await;
+    becomes(&stack, "Passed", "").await;
+    stack.client.get(&format!("{IN_ACME}/volumes")).await.expect(200);
 
     // Of another backend's nothing can be taken.
-    let mut present = stack.client.get(&path).await.expect(200).json();
-    present["metadata"]["annotations"]["kubridge.io/mapping"] = json!("other");
-    stack.client.put(&path, &present).await.expect(200);
-    stack.until(async |stack| stack.available(NAME).await[1] == "SchemaRejected").await;
-    let message = &stack.available(NAME).await[2];
-    assert!(message.contains("no message and no kind that the Mapping \"other\" names"), "{message}");
+    choose(&stack, Some("other")).await;
+    becomes(&stack, "SchemaRejected", "no message and no kind that the Mapping \"other\" names").await;
 
     // Or there is one.
     fs::remove_file(dir.path().join("tomes.yaml")).unwrap();
-    let mut present = stack.client.get(&path).await.expect(200).json();
-    present["metadata"]["annotations"].as_object_mut().unwrap().remove("kubridge.io/mapping");
-    stack.client.put(&path, &present).await.expect(200);
-    stack.until(async |stack| stack.available(NAME).await[1] == "Passed").await;
+    choose(&stack, None).await;
+    becomes(&stack, "Passed", "").await;
     stack.client.get(&format!("{IN_ACME}/volumes")).await.expect(200);
 
     // Nobody but a gRPC backend is mapped.
