@@ -16,6 +16,7 @@ mod aggregation;
 mod apiserver;
 mod cluster;
 mod describe;
+mod doctor;
 mod keeper;
 mod lint;
 mod mappings;
@@ -27,6 +28,7 @@ use aggregation::{Aggregation, Configured, Delegate, Published, Source};
 use cluster::Served;
 
 pub use describe::{DescribeSource, describe};
+pub use doctor::{DoctorOptions, DoctorReport, Examination, Examined, Hop, State, Verdict, doctor};
 pub use lint::{LintPlace, LintReport, LintSource, LintTls, lint};
 pub use protos::{PROTOS, protos};
 pub use register::{ApplyOptions, Registered, Registration, Service, register};

@@ -15,7 +15,7 @@ Exit codes: 0 done, 1 failed, 2 what was typed cannot be used. What can go wrong
 ";
 
 /// Said of commands that need more than their help.
-const NOTES: [(&str, &str); 4] = [
+const NOTES: [(&str, &str); 5] = [
     ("serve", "[running.md](running.md) says how these play together."),
     (
         "describe",
@@ -29,6 +29,13 @@ const NOTES: [(&str, &str); 4] = [
         "An APIService is created, or changed so that it says what is wanted; labels and annotations of others stay. One that \
          belongs to another backend is left alone without `--force`, one that the server keeps by itself (`--backend`, \
          `--manifests`) in any case. `--service` is for a cluster, where the kube-apiserver asks Kubridge.",
+    ),
+    (
+        "doctor",
+        "A hop is ok, broken, a warning, or not tried: what cannot be looked at from here, or with these rights, is nobody's \
+         fault and does not change the exit code. Rights that are needed: to get APIServices, and for the other hops to get \
+         Services, EndpointSlices and the ConfigMap `kube-system/extension-apiserver-authentication`, to list the API's first \
+         resource, and to create SubjectAccessReviews (which are not stored).",
     ),
     (
         "protos",
