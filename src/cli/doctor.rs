@@ -108,7 +108,7 @@ mod tests {
 
     fn check(words: &[&str]) -> Result<DoctorOptions, String> {
         let kubeconfig = concat!("--kubeconfig=", env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-        let words = ["doctor", kubeconfig].iter().chain(words);
+        let words = ["doctor", kubeconfig].into_iter().chain(words.iter().copied());
         Words::try_parse_from(words).unwrap().args.check().map_err(|faults| faults.to_string())
     }
 

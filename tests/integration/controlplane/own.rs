@@ -2,6 +2,7 @@
 
 mod callers;
 mod delegate;
+mod doctor;
 mod flunders;
 mod in_cluster;
 mod plane;
