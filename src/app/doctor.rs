@@ -221,7 +221,12 @@ impl Doctor {
         let available_for = apiservice::available_for(object, i64::try_from(now).unwrap_or_default());
         let index = ask::get(&self.client, "/openapi/v3", PATIENCE).await;
         let document = match openapi::judge_index(&index, group_version, available_for) {
-            Ok(url) => openapi::judge_document(&ask::get(&self.client, &url, PATIENCE).await, group_version),
+            Ok(url) => {
+                // Without the hash: where that is a moment old, the answer is a redirect, which nobody follows.
+                let path = url.split('?').next().unwrap_or(&url);
+                let got = ask::get(&self.client, path, PATIENCE).await;
+                openapi::judge_document(&got, group_version)
+            }
             Err(verdict) => verdict,
         };
         let v2 = ask::get(&self.client, "/openapi/v2", LONG_PATIENCE).await;

@@ -55,7 +55,7 @@ const MEANINGS: [(&[&str], Meaning); 10] = [
         },
     ),
     (
-        &["bad status from", "401"],
+        &["bad status from"],
         Meaning {
             what: "Kubridge answers kube-apiserver's probe with a refusal",
             mend: "see the hops front proxy and discovery, and the log of Kubridge",
