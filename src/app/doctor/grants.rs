@@ -197,8 +197,9 @@ fn judge(user: &str, service: &ServiceName, asked: &[(Right, Result<bool, String
             format!("grant {user} {} (kubectl apply -f deploy/manifests/rbac.yaml)", bindings.join("; "));
         let count = missing.len();
         let more = if count == 1 { String::new() } else { format!(", and {} more", count - 1) };
-        let verdict = Verdict::broken(format!("{user} may not {}{more}", shown(first)), mend);
-        return missing.iter().skip(1).fold(verdict, |verdict, right| verdict.detail(shown(right)));
+        let verdict =
+            Verdict::broken(format!("{user} may not {} {}{more}", verb(first), object(first)), mend);
+        return lines(&missing).into_iter().fold(verdict, Verdict::detail);
     }
     match untold {
         Some(why) => Verdict::not_tried(format!("nobody says what {user} may: {why}"))
@@ -207,11 +208,24 @@ fn judge(user: &str, service: &ServiceName, asked: &[(Right, Result<bool, String
     }
 }
 
-/// "get secrets kubridge-ca in kubridge-system".
-fn shown(right: &Right) -> String {
-    let of = |part: &Option<String>| part.clone().unwrap_or_default();
-    let ResourceAttributes { verb, group, resource, name, namespace, .. } = &right.attributes;
-    let mut text = format!("{} {}", of(verb), of(resource));
+/// "get, update secrets kubridge-ca in kubridge-system": a line for each object.
+fn lines(rights: &[&Right]) -> Vec<String> {
+    let same = |a: &&Right, b: &&Right| object(a) == object(b);
+    let one = |rights: &[&Right]| {
+        let verbs: Vec<&str> = rights.iter().map(|right| verb(right)).collect();
+        rights.first().map(|first| format!("{} {}", verbs.join(", "), object(first)))
+    };
+    rights.chunk_by(same).filter_map(one).collect()
+}
+
+fn verb(right: &Right) -> &str {
+    right.attributes.verb.as_deref().unwrap_or_default()
+}
+
+/// "secrets kubridge-ca in kubridge-system".
+fn object(right: &Right) -> String {
+    let ResourceAttributes { group, resource, name, namespace, .. } = &right.attributes;
+    let mut text = resource.clone().unwrap_or_default();
     if let Some(group) = group.as_deref().filter(|group| !group.is_empty()) {
         text = format!("{text}.{group}");
     }
@@ -346,10 +360,13 @@ mod tests {
             "{}",
             none.summary
         );
-        assert!(none.details.contains(&"get secrets kubridge-ca in kubridge-system".to_owned()), "{none:?}");
+        assert!(
+            none.details.contains(&"get, update secrets kubridge-ca in kubridge-system".to_owned()),
+            "{none:?}"
+        );
         assert!(
             none.details
-                .contains(&"update leases.coordination.k8s.io kubridge in kubridge-system".to_owned())
+                .contains(&"get, update leases.coordination.k8s.io kubridge in kubridge-system".to_owned())
         );
         assert!(none.mend.unwrap().contains("the Role kubridge of kubridge-system, by a RoleBinding"));
         let delegator = asked(|right| Ok(right.of != Binding::Delegator));

@@ -29,11 +29,12 @@ pub(super) fn judge_index(
     }
     let what = format!("/openapi/v3 does not list {key}");
     Err(match available_for {
+        None => Verdict::broken(what, "see the hop Available: kube-apiserver lists what it calls available"),
         Some(seconds) if seconds < SETTLED => Verdict::warning(
             what,
             "look again in a minute: kube-apiserver asks for documents so often, and calls it available only since now",
         ),
-        _ => Verdict::broken(
+        Some(_) => Verdict::broken(
             what,
             "let system:aggregator read /openapi/v3 (bind the ClusterRole system:discovery to system:authenticated), and \
              see the log of kube-apiserver",
@@ -66,6 +67,9 @@ pub(super) fn judge_document(got: &Got, group_version: &str) -> Verdict {
 
 /// Whether OpenAPI v2 has the kinds that discovery names.
 pub(super) fn judge_v2(got: &Got, group_version: &str, resources: &[Resource]) -> Verdict {
+    if resources.is_empty() {
+        return Verdict::not_tried("OpenAPI v2: discovery names no kinds");
+    }
     let (group, version) = group_version.split_once('/').unwrap_or(("", group_version));
     let document = match json(got, "/openapi/v2") {
         Ok(document) => document,
@@ -160,7 +164,9 @@ mod tests {
         assert_eq!(judged(&[resource("Machine", ""), resource("Scale", "autoscaling")]).state, State::Ok);
         let lacking = judged(&[resource("Machine", ""), resource("Probe", "")]);
         assert_eq!((lacking.state, lacking.summary.as_str()), (State::Warning, "OpenAPI v2 lacks Probe"));
-        let away = judge_v2(&Got::Silence(Duration::from_secs(10)), GROUP_VERSION, &[]);
+        let away =
+            judge_v2(&Got::Silence(Duration::from_secs(10)), GROUP_VERSION, &[resource("Machine", "")]);
         assert_eq!(away.state, State::Warning);
+        assert_eq!(judged(&[]).state, State::NotTried);
     }
 }

@@ -43,7 +43,7 @@ impl Resource {
 
 /// What `GET /apis/GROUP/VERSION` came to, and the resources that there are.
 pub(super) fn judge_discovery(got: &Got, group_version: &str) -> (Verdict, Vec<Resource>) {
-    let answer = match answered(got, "discovery") {
+    let answer = match answered(got, &format!("/apis/{group_version}")) {
         Ok(answer) => answer,
         Err(verdict) => return (verdict, Vec::new()),
     };

@@ -118,23 +118,23 @@ impl State {
 
 impl Verdict {
     pub(super) fn ok(summary: impl Into<String>) -> Self {
-        Self::new(State::Ok, summary.into(), None)
+        Self::new(State::Ok, &summary.into(), None)
     }
 
     pub(super) fn not_tried(summary: impl Into<String>) -> Self {
-        Self::new(State::NotTried, summary.into(), None)
+        Self::new(State::NotTried, &summary.into(), None)
     }
 
     pub(super) fn warning(summary: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self::new(State::Warning, summary.into(), Some(mend.into()))
+        Self::new(State::Warning, &summary.into(), Some(mend.into()))
     }
 
     pub(super) fn broken(summary: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self::new(State::Broken, summary.into(), Some(mend.into()))
+        Self::new(State::Broken, &summary.into(), Some(mend.into()))
     }
 
-    fn new(state: State, summary: String, mend: Option<String>) -> Self {
-        Self { state, summary: one_line(&summary), details: Vec::new(), mend }
+    fn new(state: State, summary: &str, mend: Option<String>) -> Self {
+        Self { state, summary: one_line(summary), details: Vec::new(), mend }
     }
 
     /// With one more line, or as many as `text` has.

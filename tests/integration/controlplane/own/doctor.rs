@@ -235,7 +235,7 @@ async fn a_right_that_is_missing_is_named_with_what_grants_it() {
         "the ClusterRole kubridge, by a ClusterRoleBinding",
     );
     let rights = report.hop("grants").to_string();
-    assert!(rights.contains("watch endpointslices.discovery.k8s.io"), "{rights}");
+    assert!(rights.contains("get, list, watch endpointslices.discovery.k8s.io"), "{rights}");
     assert!(!rights.contains("secrets"), "{rights}");
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/manifests/rbac.yaml");
     cluster.kubectl.run(&["apply", "-f", manifest]).await.ok();
