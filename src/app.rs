@@ -17,6 +17,7 @@ mod aggregation;
 mod apiserver;
 mod cluster;
 mod describe;
+mod doctor;
 mod keeper;
 mod lint;
 mod manifests;
@@ -29,6 +30,7 @@ use aggregation::{Aggregation, Configured, Delegate, Published, Source};
 use cluster::Served;
 
 pub use describe::{DescribeSource, describe};
+pub use doctor::{DoctorOptions, DoctorReport, Examination, Examined, Hop, State, Verdict, doctor};
 pub use lint::{LintPlace, LintReport, LintSource, LintTls, lint};
 pub use manifests::{Installation, NAMESPACE, SERVICE, manifests};
 pub use protos::{PROTOS, protos};

@@ -12,6 +12,7 @@ mod check;
 mod cluster;
 mod delegate;
 mod describe;
+mod doctor;
 mod healthcheck;
 mod kubeconfig;
 mod manifests;
@@ -22,6 +23,7 @@ mod serve;
 
 use check::Check;
 use describe::{DescribeArgs, Output};
+use doctor::DoctorArgs;
 use healthcheck::HealthcheckArgs;
 use manifests::ManifestsArgs;
 use register::RegisterArgs;
@@ -31,8 +33,8 @@ pub use serve::ServeArgs;
 
 use crate::{
     app::{
-        App, LintReport, describe as describe_api, lint, manifests as all_manifests, protos,
-        register as register_backend,
+        App, LintReport, describe as describe_api, doctor as examine, lint, manifests as all_manifests,
+        protos, register as register_backend,
     },
     config::Faults,
     lifecycle::Signals,
@@ -97,6 +99,16 @@ Examples:
   kubridge manifests --backend grpc://inventory.default.svc:50051 \\
     --descriptor-set grpc://inventory.default.svc:50051=inventory.bin > kubridge.yaml")]
     Manifests(ManifestsArgs),
+    /// Say which hop from a cluster's kube-apiserver to a backend is broken, and what to do.
+    ///
+    /// For each APIService that names Kubridge's Service: what kube-apiserver does to reach it, hop by hop, with the rights of
+    /// the kubeconfig (in a pod: of its service account). Changes nothing; exit 1 if a hop is broken.
+    #[command(after_help = "\
+Examples:
+  kubridge doctor
+  kubridge doctor v1.inventory.example.com -o json
+  kubectl exec -n kubridge-system deploy/kubridge -- kubridge doctor")]
+    Doctor(Box<DoctorArgs>),
     /// Write the contract's protos, which a backend's own proto imports.
     ///
     /// kubridge/v1/*.proto and google/rpc/status.proto, as they are in this program.
@@ -148,6 +160,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Describe(args) => run_describe(args),
         Command::Register(args) => run_register(*args),
         Command::Manifests(args) => run_manifests(args),
+        Command::Doctor(args) => run_doctor(&args),
         Command::Protos(args) => print(protos(&args.out, args.force)?.as_bytes()),
         Command::Healthcheck(args) => healthcheck(&args),
         Command::Completions { shell } => {
@@ -253,6 +266,20 @@ fn run_describe(args: DescribeArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
+fn run_doctor(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
+    let options = match args.check() {
+        Ok(options) => options,
+        Err(faults) => return Ok(usage("doctor", &faults.to_string())),
+    };
+    let report = runtime()?.block_on(examine(options))?;
+    let text = match args.output {
+        doctor::Output::Text => report.text(),
+        doctor::Output::Json => report.json(),
+    };
+    let code = print(text.as_bytes())?;
+    Ok(if report.passed { code } else { ExitCode::FAILURE })
+}
+
 fn run_register(args: RegisterArgs) -> anyhow::Result<ExitCode> {
     let (registration, apply) = match args.check() {
         Ok(checked) => checked,
@@ -328,6 +355,7 @@ mod tests {
         let usage = format!("{:?}", ExitCode::from(2));
         assert_eq!(code(&["serve", "--data-dir=d", "--listen=nowhere"]), usage);
         assert_eq!(code(&["lint", "--backend=localhost"]), usage);
+        assert_eq!(code(&["doctor", "--service=nowhere"]), usage);
         assert_eq!(code(&["lint", "--backend=grpcs://localhost:1"]), usage, "no CA");
         assert!(Cli::try_parse_from(["kubridge", "lint"]).is_err_and(|error| error.exit_code() == 2));
         assert!(

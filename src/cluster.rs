@@ -25,7 +25,7 @@ pub use authentication::AuthenticationConfig;
 pub use lease::Election;
 pub use namespaces::Namespaces;
 pub use review::Unanswered;
-pub use services::{Place, Service, ServiceWatch, Services, Unplaced};
+pub use services::{NoPlace, Place, Service, ServiceWatch, Services, Unplaced, places};
 
 /// The cluster's API server, as a client sees it. Cheap to clone.
 #[derive(Clone)]
@@ -59,17 +59,21 @@ impl Cluster {
     /// # Errors
     /// See [`ClusterError`].
     pub async fn connect(kubeconfig: Option<&Path>) -> Result<Self, ClusterError> {
-        let config = match kubeconfig {
-            None => kube::Config::incluster().map_err(ClusterError::InCluster)?,
-            Some(file) => {
-                let failed =
-                    |source| ClusterError::Kubeconfig { file: file.to_owned(), source: Box::new(source) };
-                let kubeconfig = Kubeconfig::read_from(file).map_err(failed)?;
-                kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-                    .await
-                    .map_err(failed)?
-            }
-        };
+        Self::of(config(kubeconfig, None).await?)
+    }
+
+    /// The same, by a context of the kubeconfig other than its current one if there is a `context`. What is asked is asked
+    /// once: whoever examines the API server wants its first answer.
+    ///
+    /// # Errors
+    /// See [`ClusterError`].
+    pub async fn asked_once(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Self, ClusterError> {
+        let mut config = config(kubeconfig, context).await?;
+        config.default_retry = false;
+        Self::of(config)
+    }
+
+    fn of(config: kube::Config) -> Result<Self, ClusterError> {
         let server = config.cluster_url.to_string();
         let client = Client::try_from(config).map_err(|error| ClusterError::Client(Box::new(error)))?;
         Ok(Self { client, server })
@@ -90,6 +94,16 @@ impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cluster").field("server", &self.server).finish_non_exhaustive()
     }
+}
+
+async fn config(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<kube::Config, ClusterError> {
+    let Some(file) = kubeconfig else {
+        return kube::Config::incluster().map_err(ClusterError::InCluster);
+    };
+    let failed = |source| ClusterError::Kubeconfig { file: file.to_owned(), source: Box::new(source) };
+    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+    let kubeconfig = Kubeconfig::read_from(file).map_err(failed)?;
+    kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(failed)
 }
 
 /// The pauses of a watch whose API server is away: all replicas come back within seconds, and not at once.

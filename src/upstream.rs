@@ -63,7 +63,7 @@ pub use request_body::ForwardBody;
 pub use schema::{FetchError, FetchedSchema, MAX_SCHEMA, SchemaSource, fetch, read_file};
 pub use serving::{HealthEnd, Life, ask, follow};
 pub use stats::{RetryReason, Stats};
-pub use tls::{TlsOptions, check_ca};
+pub use tls::{AnyCertificate, TlsOptions, check_ca};
 pub use traffic::{Results, Traffic};
 pub use watcher::{KeepSchema, Rejected, SchemaHandle, SchemaPace, SchemaState, SchemaWatcher};
 

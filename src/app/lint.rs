@@ -64,7 +64,6 @@ pub async fn lint(source: LintSource) -> anyhow::Result<LintReport> {
 /// Reads a schema, and what would be served of it. The outer error: it could not be read at all. The inner one: the
 /// report on one with faults.
 pub(super) async fn read(source: LintSource) -> anyhow::Result<Result<(FetchedSchema, Schema), LintReport>> {
-    let mappings = mappings::read(&source.mappings)?;
     let fetched = match source.place {
         LintPlace::DescriptorSet(file) => upstream::read_file(&file).await?,
         LintPlace::Backend(url, tls) => {
@@ -74,12 +73,23 @@ pub(super) async fn read(source: LintSource) -> anyhow::Result<Result<(FetchedSc
                 options.identity = Some(Arc::new(ClientCertificate::given(own)?));
             }
             let backend = Backend::new(endpoint, &options, Options::default())?;
-            let fetched = upstream::fetch(&backend, None, "").await;
-            fetched
-                .with_context(|| format!("no schema from {url}"))?
-                .context("the backend gives no schema")?
+            fetch(&backend).await.with_context(|| format!("no schema from {url}"))?
         }
     };
+    judge(fetched, &source.mappings)
+}
+
+/// The schema that a backend gives.
+pub(super) async fn fetch(backend: &Backend) -> anyhow::Result<FetchedSchema> {
+    upstream::fetch(backend, None, "").await?.context("the backend gives no schema")
+}
+
+/// What would be served of a schema; the outer error: a mapping file cannot be read.
+pub(super) fn judge(
+    fetched: FetchedSchema,
+    mapping_files: &[PathBuf],
+) -> anyhow::Result<Result<(FetchedSchema, Schema), LintReport>> {
+    let mappings = mappings::read(mapping_files)?;
     Ok(match mapping::read_schema(&fetched.bytes, Rules::default(), &mappings) {
         Ok(schema) => Ok((fetched, schema)),
         Err(faults) => Err(LintReport { text: refused(&faults), passed: false }),

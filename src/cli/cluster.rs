@@ -70,23 +70,28 @@ impl ClusterArgs {
                 check.fault(setting, "it has no meaning where a cluster is served", *mend);
             }
         }
-        let service = self
-            .service
-            .split_once('/')
-            .filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty() && !name.contains('/'));
-        let Some((namespace, name)) = service else {
-            let problem = format!("{:?} is no Service", self.service);
-            check.fault("--service", problem, "write NAMESPACE/NAME, such as kubridge-system/kubridge");
-            return None;
-        };
+        let service = service_name(&self.service, check)?;
         Some(Cluster {
             kubeconfig: self.kubeconfig.clone(),
-            service: ServiceName { namespace: namespace.to_owned(), name: name.to_owned() },
+            service,
             tls_ca_file: self.tls_ca_file.clone(),
             zone: self.zone.clone().filter(|zone| !zone.is_empty()),
             domain: self.cluster_domain.trim_matches('.').to_owned(),
         })
     }
+}
+
+/// `--service NAMESPACE/NAME`; a fault goes to `check`.
+pub(super) fn service_name(text: &str, check: &mut Check) -> Option<ServiceName> {
+    let parts = text.split_once('/');
+    let parts =
+        parts.filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty() && !name.contains('/'));
+    let Some((namespace, name)) = parts else {
+        let mend = "write NAMESPACE/NAME, such as kubridge-system/kubridge";
+        check.fault("--service", format!("{text:?} is no Service"), mend);
+        return None;
+    };
+    Some(ServiceName { namespace: namespace.to_owned(), name: name.to_owned() })
 }
 
 #[cfg(test)]

@@ -43,6 +43,12 @@ impl KubeconfigArgs {
         .ok()
     }
 
+    /// The file, and the context in place of its current one, for whoever reads it with Kubernetes' own client; `None`:
+    /// there is no kubeconfig here.
+    pub(super) fn place(&self) -> Option<(PathBuf, Option<String>)> {
+        self.file().map(|file| (file, self.context.clone()))
+    }
+
     /// What is typed, even if it is not there; else kubectl's default, if it is.
     fn file(&self) -> Option<PathBuf> {
         let typed: Vec<PathBuf> = self

@@ -26,8 +26,10 @@ use tokio::sync::watch;
 
 use super::Pauses;
 
-const NAMESPACE: &str = "kube-system";
-const NAME: &str = "extension-apiserver-authentication";
+/// Where the ConfigMap is.
+pub const NAMESPACE: &str = "kube-system";
+/// Its name.
+pub const NAME: &str = "extension-apiserver-authentication";
 const CLIENT_CA: &str = "client-ca-file";
 const FRONT_PROXY_CA: &str = "requestheader-client-ca-file";
 const ALLOWED_NAMES: &str = "requestheader-allowed-names";
@@ -146,6 +148,12 @@ async fn publish(
 }
 
 impl AuthenticationConfig {
+    /// What the data of the ConfigMap says, and what of it cannot be used: each with its key.
+    pub fn read(data: &BTreeMap<String, String>) -> (Self, Vec<String>) {
+        let (config, faults) = Self::parse(data, &Self::default());
+        (config, faults.into_iter().map(|Fault { key, problem }| format!("{key}: {problem}")).collect())
+    }
+
     /// What the ConfigMap says. Of what it says of clients, or of front proxies, all is good or the last one stays: header
     /// names of today and a CA of yesterday are nothing that anybody has said.
     fn parse(data: &BTreeMap<String, String>, last: &Self) -> (Self, Vec<Fault>) {
@@ -228,6 +236,11 @@ impl Authority {
             .build()
             .map_err(|error| error.to_string())?;
         Ok(Self { certificates, verifier })
+    }
+
+    /// The CAs.
+    pub fn certificates(&self) -> &[CertificateDer<'static>] {
+        &self.certificates
     }
 
     /// Whether one of these CAs says at this moment whose client certificate the first one is; the others may lie between.

@@ -13,7 +13,7 @@ use super::Pauses;
 
 mod places;
 
-use places::{NoPlace, places};
+pub use places::{NoPlace, places};
 
 /// What a Service's slices are labelled with.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";

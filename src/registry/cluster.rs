@@ -98,7 +98,7 @@ impl Claims {
         let is_ours = service.namespace.as_deref() == Some(&self.service.namespace)
             && service.name.as_deref() == Some(&self.service.name);
         is_ours.then(|| {
-            let claim = claimed(ours(object));
+            let claim = claimed(from_cluster(object));
             // spec.service is this process: who else serves it, only the annotation says.
             let target = match claim.target {
                 Target::Grpc { .. } => claim.target,
@@ -109,8 +109,8 @@ impl Claims {
     }
 }
 
-/// As our own store has it: as much of it as says what is claimed, and by whom.
-fn ours(object: APIService) -> ApiService {
+/// A cluster's APIService as our own store has it: as much of it as says what is claimed, and by whom.
+pub fn from_cluster(object: APIService) -> ApiService {
     let (metadata, spec) = (object.metadata, object.spec.unwrap_or_default());
     let mut annotations = metadata.annotations.unwrap_or_default();
     annotations.retain(|name, _| name == BACKEND || name == BACKEND_CA);

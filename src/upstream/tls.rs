@@ -131,7 +131,13 @@ fn system_roots() -> Option<Arc<RootCertStore>> {
 
 /// Takes every certificate whose owner has its key.
 #[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
+pub struct AnyCertificate(Arc<CryptoProvider>);
+
+impl Default for AnyCertificate {
+    fn default() -> Self {
+        Self(Arc::new(rustls::crypto::ring::default_provider()))
+    }
+}
 
 impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(

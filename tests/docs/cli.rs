@@ -15,7 +15,7 @@ Exit codes: 0 done, 1 failed, 2 what was typed cannot be used. What can go wrong
 ";
 
 /// Said of commands that need more than their help.
-const NOTES: [(&str, &str); 5] = [
+const NOTES: [(&str, &str); 6] = [
     ("serve", "[running.md](running.md) says how these play together."),
     (
         "describe",
@@ -34,6 +34,13 @@ const NOTES: [(&str, &str); 5] = [
         "manifests",
         "[cluster.md](cluster.md) says how they are used. The schema of a `--backend` is read for its groups and versions only, \
          from here, where the URL may lead nowhere: then `--descriptor-set` has it.",
+    ),
+    (
+        "doctor",
+        "A hop is ok, broken, a warning, or not tried: what cannot be looked at from here, or with these rights, is nobody's \
+         fault and does not change the exit code. Rights that are needed: to get APIServices, and for the other hops to get \
+         Services, EndpointSlices and the ConfigMap `kube-system/extension-apiserver-authentication`, to list the API's first \
+         resource, and to create SubjectAccessReviews (which are not stored).",
     ),
     (
         "protos",

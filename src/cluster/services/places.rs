@@ -11,13 +11,17 @@ use super::Place;
 
 /// Why a Service is nowhere, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NoPlace {
+pub enum NoPlace {
+    /// There is none of its name.
     #[error("there is no such Service")]
     NoService,
+    /// An `ExternalName` without a name.
     #[error("it is of type ExternalName and names nothing: set spec.externalName")]
     NoExternalName,
+    /// The port that is asked for, and those that there are.
     #[error("it has no port {0}: spec.ports has {1}")]
     NoPort(u16, String),
+    /// None of its endpoints is ready, or it has none.
     #[error(
         "it has no endpoint that is ready: do its pods match spec.selector, and are they ready \
          (kubectl get endpointslices)"
@@ -27,7 +31,10 @@ pub(super) enum NoPlace {
 
 /// Where a Service's `port` is. Only endpoints that are ready count; where every one of those says for which zones it is
 /// meant and some are meant for `zone`, only these do.
-pub(super) fn places<'a>(
+///
+/// # Errors
+/// See [`NoPlace`].
+pub fn places<'a>(
     service: Option<&Service>,
     slices: impl Iterator<Item = &'a EndpointSlice>,
     port: u16,

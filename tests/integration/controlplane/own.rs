@@ -3,6 +3,7 @@
 mod callers;
 mod delegate;
 mod deploy;
+mod doctor;
 mod flunders;
 mod in_cluster;
 mod plane;
