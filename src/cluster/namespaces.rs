@@ -20,10 +20,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The cluster's namespaces. Cheap to clone.
 #[derive(Clone)]
-pub struct Namespaces {
+pub struct Namespaces(Arc<Inner>);
+
+struct Inner {
     api: Api<PartialObjectMeta<Namespace>>,
     /// Those that the watch has told of, and whether they are being deleted.
-    known: Arc<ArcSwap<HashMap<String, bool>>>,
+    known: ArcSwap<HashMap<String, bool>>,
 }
 
 /// Whether a namespace is there cannot be found out: the API server does not answer. The text is for the log.
@@ -38,9 +40,9 @@ impl Namespaces {
     /// The second one must be run: without it every namespace is asked for.
     pub fn new(client: Client) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let api = Api::<PartialObjectMeta<Namespace>>::all(client);
-        let this = Self { api: api.clone(), known: Arc::default() };
+        let this = Self(Arc::new(Inner { api: api.clone(), known: ArcSwap::default() }));
         let events = watcher(api, watcher::Config::default()).backoff(Pauses::default());
-        (this.clone(), follow(events, this.known))
+        (this.clone(), follow(events, this.0))
     }
 
     /// What is known of a namespace. The watch may be late: one that it does not tell of is asked for.
@@ -48,13 +50,13 @@ impl Namespaces {
     /// # Errors
     /// It is not known, and the API server does not answer.
     pub async fn state(&self, name: &str) -> Result<NamespaceState, NamespaceUnknown> {
-        match self.known.load().get(name) {
+        match self.0.known.load().get(name) {
             Some(false) => return Ok(NamespaceState::Active),
             Some(true) => return Ok(NamespaceState::Terminating),
             None => {}
         }
         let unknown = |why: String| NamespaceUnknown { name: name.to_owned(), why };
-        match timeout(PATIENCE, self.api.get_opt(name)).await {
+        match timeout(PATIENCE, self.0.api.get_opt(name)).await {
             Ok(Ok(Some(namespace))) if is_terminating(&namespace) => Ok(NamespaceState::Terminating),
             Ok(Ok(Some(_))) => Ok(NamespaceState::Active),
             Ok(Ok(None)) => Ok(NamespaceState::Missing),
@@ -66,7 +68,7 @@ impl Namespaces {
 
 impl fmt::Debug for Namespaces {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Namespaces").field("known", &self.known.load().len()).finish_non_exhaustive()
+        f.debug_struct("Namespaces").field("known", &self.0.known.load().len()).finish_non_exhaustive()
     }
 }
 
@@ -77,8 +79,9 @@ fn is_terminating(namespace: &PartialObjectMeta<Namespace>) -> bool {
 
 async fn follow(
     events: impl Stream<Item = Result<Event<PartialObjectMeta<Namespace>>, watcher::Error>>,
-    known: Arc<ArcSwap<HashMap<String, bool>>>,
+    all: Arc<Inner>,
 ) {
+    let known = &all.known;
     let mut events = std::pin::pin!(events);
     let mut listed = HashMap::new();
     let change = |change: &dyn Fn(&mut HashMap<String, bool>)| {

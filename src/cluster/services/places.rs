@@ -110,11 +110,11 @@ mod tests {
 
     use super::*;
 
-    fn service(spec: Value) -> Service {
+    fn service(spec: &Value) -> Service {
         serde_json::from_value(json!({"metadata": {"name": "fleet"}, "spec": spec})).unwrap()
     }
 
-    fn slice(ports: Value, endpoints: Value) -> EndpointSlice {
+    fn slice(ports: &Value, endpoints: &Value) -> EndpointSlice {
         serde_json::from_value(json!({
             "metadata": {"name": "fleet-1"}, "addressType": "IPv4", "ports": ports, "endpoints": endpoints,
         }))
@@ -136,16 +136,16 @@ mod tests {
 
     #[test]
     fn a_port_is_found_by_its_name_in_every_slice() {
-        let service = service(json!({"ports": [
+        let service = service(&json!({"ports": [
             {"name": "grpc", "port": 443, "targetPort": "grpc"}, {"name": "metrics", "port": 9090}
         ]}));
         let slices = [
             slice(
-                json!([{"name": "grpc", "port": 50051}, {"name": "metrics", "port": 9100}]),
-                json!([{"addresses": ["10.0.0.2"]}, {"addresses": ["10.0.0.1"]}]),
+                &json!([{"name": "grpc", "port": 50051}, {"name": "metrics", "port": 9100}]),
+                &json!([{"addresses": ["10.0.0.2"]}, {"addresses": ["10.0.0.1"]}]),
             ),
             // Pods whose container port has another number.
-            slice(json!([{"name": "grpc", "port": 50052}]), json!([{"addresses": ["10.0.0.3"]}])),
+            slice(&json!([{"name": "grpc", "port": 50052}]), &json!([{"addresses": ["10.0.0.3"]}])),
         ];
         assert_eq!(
             found(&service, &slices, 443, None),
@@ -158,12 +158,12 @@ mod tests {
 
     #[test]
     fn only_those_that_are_ready() {
-        let service = service(json!({"ports": [{"port": 1}]}));
+        let service = service(&json!({"ports": [{"port": 1}]}));
         let endpoint =
             |address: &str, conditions: Value| json!({"addresses": [address], "conditions": conditions});
         let slices = [slice(
-            json!([{"port": 1}]),
-            json!([
+            &json!([{"port": 1}]),
+            &json!([
                 endpoint("10.0.0.1", json!({"ready": true})),
                 endpoint("10.0.0.2", json!({"ready": false})),
                 endpoint("10.0.0.3", json!({})),
@@ -177,20 +177,20 @@ mod tests {
 
     #[test]
     fn headless_and_external_services() {
-        let headless = service(json!({"clusterIP": "None"}));
-        let slices = [slice(json!([]), json!([{"addresses": ["10.0.0.1"]}, {"addresses": ["fd00::1"]}]))];
+        let headless = service(&json!({"clusterIP": "None"}));
+        let slices = [slice(&json!([]), &json!([{"addresses": ["10.0.0.1"]}, {"addresses": ["fd00::1"]}]))];
         assert_eq!(found(&headless, &slices, 50051, None), at(&["10.0.0.1:50051", "[fd00::1]:50051"]));
-        let external = service(json!({"type": "ExternalName", "externalName": "fleet.example.com"}));
+        let external = service(&json!({"type": "ExternalName", "externalName": "fleet.example.com"}));
         assert_eq!(found(&external, &[], 7, None), Ok(Place::External("fleet.example.com".to_owned(), 7)));
-        let nowhere = service(json!({"type": "ExternalName"}));
+        let nowhere = service(&json!({"type": "ExternalName"}));
         assert_eq!(found(&nowhere, &[], 7, None), Err(NoPlace::NoExternalName));
     }
 
     #[test]
     fn nearby_where_every_endpoint_says_for_whom_it_is() {
-        let service = service(json!({"ports": [{"port": 1}]}));
+        let service = service(&json!({"ports": [{"port": 1}]}));
         let hinted = |address: &str, zone: &str| json!({"addresses": [address], "hints": {"forZones": [{"name": zone}]}});
-        let all = slice(json!([{"port": 1}]), json!([hinted("10.0.0.1", "a"), hinted("10.0.0.2", "b")]));
+        let all = slice(&json!([{"port": 1}]), &json!([hinted("10.0.0.1", "a"), hinted("10.0.0.2", "b")]));
         let all = [all];
         assert_eq!(found(&service, &all, 1, Some("b")), at(&["10.0.0.2:1"]));
         assert_eq!(
@@ -203,7 +203,8 @@ mod tests {
             at(&["10.0.0.1:1", "10.0.0.2:1"]),
             "nobody knows where we are"
         );
-        let some = slice(json!([{"port": 1}]), json!([hinted("10.0.0.1", "a"), {"addresses": ["10.0.0.2"]}]));
+        let some =
+            slice(&json!([{"port": 1}]), &json!([hinted("10.0.0.1", "a"), {"addresses": ["10.0.0.2"]}]));
         assert_eq!(
             found(&service, &[some], 1, Some("a")),
             at(&["10.0.0.1:1", "10.0.0.2:1"]),
