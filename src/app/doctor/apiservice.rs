@@ -132,7 +132,8 @@ mod tests {
         let (state, text) = judged(|_| {});
         assert_eq!(state, State::Ok, "{text}");
         assert!(text.contains("which asks grpc://inventory.default.svc:50051"), "{text}");
-        let faults: [(fn(&mut Value), &str); 5] = [
+        type Change = fn(&mut Value);
+        let faults: [(Change, &str); 5] = [
             (|o| o["spec"]["service"] = Value::Null, "names no Service"),
             (
                 |o| o["spec"]["service"]["name"] = json!("metrics-server"),
