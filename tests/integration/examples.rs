@@ -1,7 +1,8 @@
-//! The examples in other languages, driven by the real kubectl.
+//! The examples in other languages, driven by the real kubectl; and one REST scenario for two of them.
 
 mod library;
 mod metrics;
+mod scenario;
 
 use crate::support::{Kubectl, Options, Program, Stack, apiservices};
 

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::{registered, rows};
+use super::{
+    registered, rows,
+    scenario::{self, BOOKS},
+};
 use crate::support::{Kubectl, Postgres, Program, Stack};
 
 const API: &str = "/apis/library.example.com/v1";
@@ -89,6 +92,12 @@ fn command(postgres: &Postgres, listen: &str) -> Command {
     let mut command = Program::named_by("KUBRIDGE_TEST_LIBRARY");
     command.env("LISTEN", listen).env("DATABASE_URL", &postgres.url).args(["--press-speed", "2000"]);
     command
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_passes_the_scenario_of_all_backends() {
+    let library = Library::open().await;
+    scenario::play(&library.stack, &BOOKS).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
