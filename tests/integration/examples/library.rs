@@ -1,5 +1,7 @@
 //! `examples/library`, which knows nothing of Kubernetes, as a Kubernetes API.
 
+mod informers;
+
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};

@@ -43,6 +43,11 @@ impl Program {
         Self { addr: addr.parse().unwrap(), process }
     }
 
+    /// Kills it, and waits until it is gone.
+    pub async fn kill(mut self) {
+        self.process.kill().await.unwrap();
+    }
+
     /// Stops it in order, by SIGTERM.
     pub async fn stop(mut self) -> ExitStatus {
         signal(self.process.id().unwrap(), "TERM");
