@@ -153,10 +153,10 @@ fn standalone(mode: AuthorizationMode, is_authenticated: bool, what: &Attributes
 /// Why not, as Kubernetes says it: `User "x" cannot list resource "machines" in API group "g" in the namespace "n"`, and
 /// behind a colon the reason, where there is one.
 pub fn forbidden_message(user: &UserInfo, what: &Attributes<'_>, reason: &Why) -> String {
-    let message = cannot(user, what);
+    let denied = cannot(user, what);
     match reason.as_str() {
-        "" => message,
-        reason => format!("{message}: {reason}"),
+        "" => denied,
+        said => format!("{denied}: {said}"),
     }
 }
 
