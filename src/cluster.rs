@@ -54,20 +54,13 @@ pub enum ClusterError {
 }
 
 impl Cluster {
-    /// The cluster of a kubeconfig, or, without one, that of the pod that this process is in. Nothing is sent yet.
+    /// The cluster of a kubeconfig (by another context than its current one, if there is a `context`), or, without one, that
+    /// of the pod that this process is in. Nothing is sent yet, and what is asked later is asked once: whoever asks knows
+    /// how long the answer is worth waiting for.
     ///
     /// # Errors
     /// See [`ClusterError`].
-    pub async fn connect(kubeconfig: Option<&Path>) -> Result<Self, ClusterError> {
-        Self::of(config(kubeconfig, None).await?)
-    }
-
-    /// The same, by a context of the kubeconfig other than its current one if there is a `context`. What is asked is asked
-    /// once: whoever examines the API server wants its first answer.
-    ///
-    /// # Errors
-    /// See [`ClusterError`].
-    pub async fn asked_once(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Self, ClusterError> {
+    pub async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Self, ClusterError> {
         let mut config = config(kubeconfig, context).await?;
         config.default_retry = false;
         Self::of(config)

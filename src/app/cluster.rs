@@ -32,7 +32,7 @@ impl<'a> Served<'a> {
     /// The cluster of the settings, if any; takes over the certificate authority that its replicas share.
     pub(super) async fn open(config: &'a Config, data_dir: &DataDir) -> anyhow::Result<Option<Self>> {
         let Some(settings) = &config.cluster else { return Ok(None) };
-        let cluster = Cluster::connect(settings.kubeconfig.as_deref()).await?;
+        let cluster = Cluster::connect(settings.kubeconfig.as_deref(), None).await?;
         let ServiceName { namespace, name } = &settings.service;
         tracing::info!(api_server = cluster.server(), service = %settings.service, "serving a cluster");
         let ca = SharedCa::new(cluster.client(), namespace, &format!("{name}-ca"), data_dir)?;

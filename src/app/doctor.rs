@@ -63,7 +63,7 @@ pub struct DoctorOptions {
 
 /// Examines the APIServices. An error: the cluster cannot be asked for them.
 pub async fn doctor(options: DoctorOptions) -> anyhow::Result<DoctorReport> {
-    let cluster = Cluster::asked_once(options.kubeconfig.as_deref(), options.context.as_deref()).await?;
+    let cluster = Cluster::connect(options.kubeconfig.as_deref(), options.context.as_deref()).await?;
     let client = cluster.client();
     let chosen = chosen(&client, &options)
         .await

@@ -206,7 +206,7 @@ async fn nobody_is_believed_but_the_front_proxy_and_the_cluster() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_replica_leads_and_another_takes_over() {
     let cluster = Cluster::without_kubridge().await;
-    let access = kubridge::cluster::Cluster::connect(Some(&cluster.plane.is.kubeconfig)).await.unwrap();
+    let access = kubridge::cluster::Cluster::connect(Some(&cluster.plane.is.kubeconfig), None).await.unwrap();
     let candidate =
         |name: &str| Election::new(access.client(), "kubridge-system", "election-test", name.to_owned());
     let (first, second) = (candidate("first"), candidate("second"));
