@@ -40,7 +40,15 @@ async fn kubectl_through_the_real_kube_apiserver() {
     assert!(again.contains(r#"machines.inventory.example.com "falcon" already exists"#), "{again}");
     let table = kubectl.run(&["get", "machines", "-n", "fleet"]).await.ok();
     assert!(table.starts_with("NAME") && table.contains("SN-1"), "{table}");
-    let explained = kubectl.run(&["explain", "machines.spec.serial"]).await.ok();
+    // kube-apiserver gets the documents of an aggregated API some time after it has called it Available.
+    let begun = tokio::time::Instant::now();
+    let explained = loop {
+        let explained = kubectl.run(&["explain", "machines.spec.serial"]).await;
+        if explained.code == 0 || begun.elapsed() > Duration::from_secs(60) {
+            break explained.ok();
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    };
     assert!(explained.contains("FIELD: serial <string>"), "{explained}");
     let patch = r#"{"spec":{"serial":"SN-2"}}"#;
     kubectl.run(&["patch", "machine", "falcon", "-n", "fleet", "--type=merge", "-p", patch]).await.ok();
