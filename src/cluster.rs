@@ -27,6 +27,8 @@ pub use namespaces::Namespaces;
 pub use review::Unanswered;
 pub use services::{NoPlace, Place, Service, ServiceWatch, Services, Unplaced, places};
 
+use crate::backoff;
+
 /// The cluster's API server, as a client sees it. Cheap to clone.
 #[derive(Clone)]
 pub struct Cluster {
@@ -111,12 +113,9 @@ impl Pauses {
 impl Iterator for Pauses {
     type Item = Duration;
 
-    /// Twice as long each time, up to the longest; of that, between a half and the whole.
     fn next(&mut self) -> Option<Duration> {
-        let whole = Self::FIRST.saturating_mul(1 << self.0.min(16)).min(Self::LONGEST);
         self.0 = self.0.saturating_add(1);
-        let random = f64::from(uuid::Uuid::new_v4().as_u128() as u32) / f64::from(u32::MAX);
-        Some(whole.mul_f64(0.5 + random / 2.0))
+        Some(backoff::after(self.0, Self::FIRST, Self::LONGEST))
     }
 }
 

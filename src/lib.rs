@@ -14,12 +14,13 @@
 //! | 3 | [`upstream`] | connections to backends: the only gRPC client |
 //! | 2 | [`registry`], [`pki`], [`last_known_good`], [`made_watch`] | APIServices, in the embedded store or the cluster; publishes immutable snapshots \| keys and certificates \| what backends last said, on disk \| watches made of List |
 //! | 1 | [`config`], [`metrics`], [`cluster`] | what is true; what is counted; what is watched of the cluster |
-//! | 0 | [`telemetry`], [`lifecycle`], [`data_dir`], [`body`], [`memo`] | what is observed of a request, the log, traces; stopping; safe files; body types; remembered answers |
+//! | 0 | [`telemetry`], [`lifecycle`], [`data_dir`], [`body`], [`memo`], [`backoff`] | what is observed of a request, the log, traces; stopping; safe files; body types; remembered answers; pauses between attempts |
 
 pub mod app;
 pub mod authn;
 pub mod authz;
 pub mod availability;
+pub mod backoff;
 pub mod body;
 pub mod cli;
 pub mod cluster;

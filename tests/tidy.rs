@@ -10,7 +10,7 @@ use std::{
 
 /// The ladder of `src`, lowest rung first. A room imports only rooms on lower rungs.
 const LADDER: [&[&str]; 10] = [
-    &["telemetry", "lifecycle", "data_dir", "body", "memo"],
+    &["telemetry", "lifecycle", "data_dir", "body", "memo", "backoff"],
     &["config", "metrics", "cluster"],
     &["registry", "pki", "last_known_good", "made_watch"],
     &["upstream"],

@@ -270,6 +270,10 @@ impl Aggregation {
             });
         }
         self.described = described;
+        // Of claims that are gone.
+        if self.said.len() > claims.len() {
+            self.said.retain(|name, _| claims.iter().any(|claim| claim.name == *name));
+        }
         if let Some(delegate) = &self.delegate {
             routes.set_delegate(delegate.route(), delegate.is_known());
             let until = self.add_delegated(delegate, now, &mut claimed, &mut documented, claims);

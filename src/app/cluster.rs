@@ -2,7 +2,7 @@
 //! of its own.
 
 use anyhow::Context as _;
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 use uuid::Uuid;
 
 use super::{
@@ -16,7 +16,7 @@ use crate::{
     cluster::{Cluster, Election, Namespaces, Services, authentication},
     config::{self, Config, ServiceName},
     data_dir::DataDir,
-    lifecycle::Lifecycle,
+    lifecycle::{Latch, Lifecycle},
     pki::SharedCa,
     registry::watch_cluster,
 };
@@ -45,12 +45,7 @@ impl<'a> Served<'a> {
     pub(super) fn authenticator(&self, lifecycle: &Lifecycle, tasks: &mut JoinSet<()>) -> Authenticator {
         let (trusted, follow) = authentication::follow(self.cluster.client());
         tasks.spawn(follow);
-        let (latch, mut known) = (lifecycle.latch("authentication"), trusted.clone());
-        tasks.spawn(async move {
-            if known.wait_for(|trusted| trusted.is_known).await.is_ok() {
-                latch.set();
-            }
-        });
+        tasks.spawn(ready(lifecycle.latch("authentication"), trusted.clone(), |trusted| trusted.is_known));
         Authenticator::in_cluster(self.cluster.client(), trusted)
     }
 
@@ -76,12 +71,7 @@ impl<'a> Served<'a> {
         let (client, service) = (self.cluster.client(), self.settings.service.clone());
         let (snapshots, follow) = watch_cluster(client.clone(), service.clone());
         tasks.spawn(follow);
-        let (latch, mut known) = (lifecycle.latch("apiservices"), snapshots.clone());
-        tasks.spawn(async move {
-            if known.wait_for(Option::is_some).await.is_ok() {
-                latch.set();
-            }
-        });
+        tasks.spawn(ready(lifecycle.latch("apiservices"), snapshots.clone(), Option::is_some));
         let host = host_name().map(|name| name.to_string()).unwrap_or_default();
         let identity = format!("{host}_{}", Uuid::new_v4());
         let election = Election::new(client.clone(), &service.namespace, &service.name, identity);
@@ -92,5 +82,12 @@ impl<'a> Served<'a> {
         let drain = lifecycle.drain();
         tasks.spawn(async move { election.run(drain.draining()).await });
         Source::Cluster(snapshots)
+    }
+}
+
+/// Sets the latch when it is known what was to be known.
+async fn ready<T>(latch: Latch, mut known: watch::Receiver<T>, is_known: impl Fn(&T) -> bool) {
+    if known.wait_for(is_known).await.is_ok() {
+        latch.set();
     }
 }

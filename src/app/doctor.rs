@@ -34,6 +34,7 @@ use crate::{
         authentication::{NAME, NAMESPACE},
     },
     config::ServiceName,
+    registry,
 };
 use ask::Asked;
 
@@ -111,11 +112,7 @@ async fn chosen(
             Asked::Missing => Vec::new(),
             Asked::Refused(why) | Asked::Failed(why) => anyhow::bail!(why),
         };
-        let named = |object: &APIService| {
-            apiservice::service(object).is_some_and(|named| {
-                named.namespace == options.service.namespace && named.name == options.service.name
-            })
-        };
+        let named = |object: &APIService| registry::names(object, &options.service);
         return Ok(all.into_iter().filter(named).map(|one| (one.name_any(), Some(one))).collect());
     }
     let mut chosen = Vec::new();

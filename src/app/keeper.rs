@@ -20,7 +20,7 @@ use crate::{
     config::ServiceName,
     data_dir::read_text,
     pki::{self, SharedCa},
-    registry::Snapshot,
+    registry::{Snapshot, names},
     telemetry::error_chain,
 };
 
@@ -95,7 +95,9 @@ impl Keeper {
         let api = Api::<APIService>::all(self.client.clone());
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         for service in api.list(&ListParams::default()).await.context("APIServices cannot be listed")? {
-            let Some(spec) = service.spec.as_ref().filter(|_| self.is_ours(&service)) else { continue };
+            let Some(spec) = service.spec.as_ref().filter(|_| names(&service, &self.service)) else {
+                continue;
+            };
             let present = spec.ca_bundle.as_ref().map(|ByteString(pem)| pem.as_slice()).unwrap_or_default();
             let left_alone = spec.insecure_skip_tls_verify == Some(true)
                 || service.annotations().contains_key(INJECTED_BY_OTHERS);
@@ -113,14 +115,6 @@ impl Keeper {
             tracing::info!(api_service = name, "the APIService trusts our certificate now");
         }
         Ok(())
-    }
-
-    fn is_ours(&self, service: &APIService) -> bool {
-        let named = service.spec.as_ref().and_then(|spec| spec.service.as_ref());
-        named.is_some_and(|named| {
-            named.namespace.as_deref() == Some(&self.service.namespace)
-                && named.name.as_deref() == Some(&self.service.name)
-        })
     }
 }
 

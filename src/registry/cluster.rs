@@ -94,10 +94,7 @@ impl Claims {
     }
 
     fn claim(&self, object: APIService) -> Option<Arc<Claim>> {
-        let service = object.spec.as_ref()?.service.as_ref()?;
-        let is_ours = service.namespace.as_deref() == Some(&self.service.namespace)
-            && service.name.as_deref() == Some(&self.service.name);
-        is_ours.then(|| {
+        names(&object, &self.service).then(|| {
             let claim = claimed(from_cluster(object));
             // spec.service is this process: who else serves it, only the annotation says.
             let target = match claim.target {
@@ -107,6 +104,14 @@ impl Claims {
             Arc::new(Claim { target, ..claim })
         })
     }
+}
+
+/// Whether an APIService has its requests sent to this Service.
+pub fn names(object: &APIService, service: &ServiceName) -> bool {
+    let named = object.spec.as_ref().and_then(|spec| spec.service.as_ref());
+    named.is_some_and(|named| {
+        named.namespace.as_deref() == Some(&service.namespace) && named.name.as_deref() == Some(&service.name)
+    })
 }
 
 /// A cluster's APIService as our own store has it: as much of it as says what is claimed, and by whom.

@@ -20,7 +20,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::backend::Backend;
-use crate::{config::Token, last_known_good::LastKnownGood};
+use crate::{backoff, config::Token, last_known_good::LastKnownGood};
 
 mod disk;
 mod fetch;
@@ -239,13 +239,9 @@ impl DocumentsWatcher {
     }
 
     fn pause(&self, failures: u32) -> Duration {
-        let random = f64::from(uuid::Uuid::new_v4().as_u128() as u32) / f64::from(u32::MAX);
         match failures {
-            0 => self.pace.every.mul_f64(1.0 + 0.1 * random),
-            _ => {
-                let doubled = self.pace.retry_min.saturating_mul(1 << (failures - 1).min(16));
-                doubled.min(self.pace.retry_max).mul_f64(0.5 + 0.5 * random)
-            }
+            0 => self.pace.every.mul_f64(1.0 + 0.1 * backoff::fraction()),
+            _ => backoff::after(failures, self.pace.retry_min, self.pace.retry_max),
         }
     }
 }

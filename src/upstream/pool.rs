@@ -30,7 +30,7 @@ use super::{
     stats::Stats,
     tls::Tls,
 };
-use crate::config::Places;
+use crate::{backoff, config::Places};
 
 mod address;
 mod returns;
@@ -403,7 +403,7 @@ impl Pool {
                     true => self.options.backoff_asked,
                     false => self.options.backoff_max,
                 };
-                let rested = now + address.pause(&self.options, longest, random());
+                let rested = now + address.pause(&self.options, longest, backoff::fraction());
                 address.rest_until(rested);
                 if !address.sweep() {
                     self.plan(at, address, rested, now);
@@ -429,7 +429,7 @@ impl Pool {
             && address.attempts() == 0
         {
             // Tried at once when the connection was a stable one.
-            let pause = address.pause(&self.options, self.options.backoff_asked, random());
+            let pause = address.pause(&self.options, self.options.backoff_asked, backoff::fraction());
             self.plan(at, address, now + pause, now);
             self.look_again.notify_one();
         }
@@ -682,11 +682,6 @@ fn none(_: u64) -> bool {
 
 fn unavailable(error: &DialError) -> CallError {
     transport(Ran::No, TransportKind::Unavailable, error.message.clone())
-}
-
-/// Between 0 and 1.
-fn random() -> f64 {
-    f64::from(uuid::Uuid::new_v4().as_u128() as u32) / f64::from(u32::MAX)
 }
 
 impl fmt::Debug for Pool {

@@ -180,16 +180,7 @@ impl Cluster {
 
     /// A kubeconfig of somebody with a bearer token.
     pub fn kubeconfig(&self, name: &str, token: &str) -> PathBuf {
-        let is = &self.plane.is;
-        let config = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "c",
-            "clusters": [{"name": "c", "cluster": {
-                "server": format!("https://{}", is.kube_apiserver.address),
-                "certificate-authority": is.ca_file}}],
-            "users": [{"name": "u", "user": {"token": token}}],
-            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-        });
-        self.file(&format!("{name}.kubeconfig"), &config.to_string())
+        self.file(&format!("{name}.kubeconfig"), &self.plane.kubeconfig(token))
     }
 
     /// Ends the claim, so that the next test begins without it, and everything else in order.

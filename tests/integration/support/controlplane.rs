@@ -11,8 +11,9 @@ use std::{
 };
 
 use serde::Deserialize;
+use serde_json::json;
 
-use super::Client;
+use super::{Client, kubectl::document};
 
 const VARIABLE: &str = "KUBRIDGE_TEST_CONTROLPLANE";
 
@@ -164,6 +165,12 @@ impl ControlPlane {
             .into_iter()
             .chain(&is.sample_apiservers)
             .chain(&is.kube_controller_manager)
+    }
+
+    /// A kubeconfig of somebody with a bearer token.
+    pub fn kubeconfig(&self, token: &str) -> String {
+        let server = format!("https://{}", self.is.kube_apiserver.address);
+        document(&json!({"server": server, "certificate-authority": self.is.ca_file}), token)
     }
 
     /// The administrator, at kube-apiserver.

@@ -3,7 +3,7 @@
 use std::{ffi::OsStr, fs, path::PathBuf, process::Stdio, time::Duration};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
@@ -53,6 +53,17 @@ pub struct Kubectl {
     home: TempDir,
 }
 
+/// The kubeconfig of somebody with a bearer token, at this cluster.
+pub fn document(cluster: &Value, token: &str) -> String {
+    json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "c", "cluster": cluster}],
+        "users": [{"name": "u", "user": {"token": token}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+    })
+    .to_string()
+}
+
 impl Drop for Kubectl {
     fn drop(&mut self) {
         // A kubectl that goes on is not asked after each of its exchanges.
@@ -68,16 +79,10 @@ impl Kubectl {
     pub async fn new(client: Client, token: &str) -> Self {
         let inspector = Inspector::start(client).await;
         let home = TempDir::new().unwrap();
-        let config = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "c",
-            "clusters": [{"name": "c", "cluster": {
-                "server": inspector.url(),
-                "certificate-authority-data": BASE64_STANDARD.encode(inspector.certificate())}}],
-            "users": [{"name": "u", "user": {"token": token}}],
-            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-        });
+        let ca = BASE64_STANDARD.encode(inspector.certificate());
+        let cluster = json!({"server": inspector.url(), "certificate-authority-data": ca});
         let kubeconfig = home.path().join("config");
-        fs::write(&kubeconfig, config.to_string()).unwrap();
+        fs::write(&kubeconfig, document(&cluster, token)).unwrap();
         Self { inspector: Some(inspector), kubeconfig, home }
     }
 

@@ -110,17 +110,8 @@ impl Replicas {
     /// Starts a replica; when it says that it is ready, its Service leads to it.
     pub async fn start_replica(&mut self, number: usize) {
         let token = self.kubectl.run(&["create", "token", "kubridge", "-n", "kubridge-system"]).await.ok();
-        let is = &self.plane.is;
-        let config = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "c",
-            "clusters": [{"name": "c", "cluster": {
-                "server": format!("https://{}", is.kube_apiserver.address),
-                "certificate-authority": is.ca_file}}],
-            "users": [{"name": "u", "user": {"token": token.trim()}}],
-            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-        });
         let kubeconfig = self.dir.path().join(format!("{number}.kubeconfig"));
-        fs::write(&kubeconfig, config.to_string()).unwrap();
+        fs::write(&kubeconfig, self.plane.kubeconfig(token.trim())).unwrap();
         let mut process = Command::new(env!("CARGO_BIN_EXE_kubridge"))
             .arg("serve")
             .arg(format!("--listen={}", SocketAddr::new(self.host, 0)))
