@@ -108,11 +108,17 @@ impl Ledger {
         if listing.since.generation != self.generation {
             return Lacking::default();
         }
-        let known = self.book.entries().filter(|(key, entry)| {
-            let asked_for = namespace.is_empty() || *key.namespace == *namespace;
-            asked_for && entry.version <= listing.since.version && !names.contains(&hash(key))
+        let since = listing.since.version;
+        let live = self.book.entries().filter(|(_, entry)| entry.version <= since).map(|(key, _)| key);
+        // A poll said it meanwhile: that may be told to a watch from this list.
+        let gone = self.book.past(since, u64::MAX).filter_map(|(_, past)| {
+            let gone = past.gone.as_ref()?;
+            (gone.last <= since).then_some(&past.key)
         });
-        Lacking(known.map(|(key, _)| Arc::clone(key)).collect())
+        let lacking = live.chain(gone).filter(|key| {
+            (namespace.is_empty() || *key.namespace == *namespace) && !names.contains(&hash(key))
+        });
+        Lacking(lacking.map(Arc::clone).collect())
     }
 
     /// The list is complete: the version to tell it with, or (`None`) its own, which is `version`. A watch from there
