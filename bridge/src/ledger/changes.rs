@@ -143,8 +143,10 @@ impl Ledger {
                 Found::Past(past) => &past.key,
             };
             // It was gone before the list, and has not come back since.
-            let never_told = found.last().is_some_and(|last| last <= position.since)
-                && audience.lacks.is_some_and(|lacking| lacking.has(key));
+            let never_told = found.gone().is_some_and(|gone| {
+                let lacked = audience.lacks.is_some_and(|lacking| lacking.has(key, &gone.uid));
+                lacked && gone.last <= position.since
+            });
             if never_told {
                 continue;
             }
@@ -163,11 +165,10 @@ enum Found<'a> {
 }
 
 impl Found<'_> {
-    /// The version of its last state, if it is gone.
-    fn last(&self) -> Option<u64> {
+    fn gone(&self) -> Option<&Gone> {
         match self {
-            Self::Past(Past { gone: Some(gone), .. }) => Some(gone.last),
-            Self::Past(_) | Self::Live(..) => None,
+            Self::Past(past) => past.gone.as_ref(),
+            Self::Live(..) => None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! A List on its way to a client.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     hash::{Hash as _, Hasher as _},
     sync::Arc,
 };
@@ -36,7 +36,7 @@ pub struct Listing {
     /// What this list has told with versions later than `since`.
     told: BTreeMap<u64, Key>,
     any: bool,
-    /// Hashes of the names in it, where it is to be said what it lacks.
+    /// Hashes of the names and UIDs in it, where it is to be said what it lacks.
     names: Option<HashSet<u64>>,
 }
 
@@ -51,11 +51,11 @@ impl Listing {
 /// What was known before a list began, and was not in it: it is gone, and a poll will say so. Whoever was told that list
 /// has nothing to forget.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Lacking(HashSet<Arc<Key>>);
+pub struct Lacking(HashMap<Arc<Key>, Box<str>>);
 
 impl Lacking {
-    pub(super) fn has(&self, key: &Key) -> bool {
-        self.0.contains(key)
+    pub(super) fn has(&self, key: &Key, uid: &str) -> bool {
+        self.0.get(key).is_some_and(|lacked| **lacked == *uid)
     }
 }
 
@@ -81,7 +81,7 @@ impl Ledger {
         for sight in sights {
             listing.any = true;
             if let Some(names) = &mut listing.names {
-                names.insert(hash(&sight.key()));
+                names.insert(hash(&sight.key(), sight.uid));
             }
             let (generation, before, since) = (self.generation, self.version, self.since(listing.since));
             let seen = self.see(since, sight, None);
@@ -109,16 +109,20 @@ impl Ledger {
             return Lacking::default();
         }
         let since = listing.since.version;
-        let live = self.book.entries().filter(|(_, entry)| entry.version <= since).map(|(key, _)| key);
+        let live = self
+            .book
+            .entries()
+            .filter(|(_, entry)| entry.version <= since)
+            .map(|(key, entry)| (key, &entry.uid));
         // A poll said it meanwhile: that may be told to a watch from this list.
         let gone = self.book.past(since, u64::MAX).filter_map(|(_, past)| {
             let gone = past.gone.as_ref()?;
-            (gone.last <= since).then_some(&past.key)
+            (gone.last <= since).then_some((&past.key, &gone.uid))
         });
-        let lacking = live.chain(gone).filter(|key| {
-            (namespace.is_empty() || *key.namespace == *namespace) && !names.contains(&hash(key))
+        let lacking = live.chain(gone).filter(|(key, uid)| {
+            (namespace.is_empty() || *key.namespace == *namespace) && !names.contains(&hash(key, uid))
         });
-        Lacking(lacking.map(Arc::clone).collect())
+        Lacking(lacking.map(|(key, uid)| (Arc::clone(key), uid.clone())).collect())
     }
 
     /// The list is complete: the version to tell it with, or (`None`) its own, which is `version`. A watch from there
@@ -165,9 +169,9 @@ impl Ledger {
     }
 }
 
-fn hash(key: &Key) -> u64 {
+fn hash(key: &Key, uid: &str) -> u64 {
     let mut hasher = std::hash::DefaultHasher::new();
-    key.hash(&mut hasher);
+    (key, uid).hash(&mut hasher);
     hasher.finish()
 }
 

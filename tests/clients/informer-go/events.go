@@ -64,11 +64,17 @@ func (e *events) listEnds() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for key, before := range e.known {
+		// Another one may have the name.
 		if e.listed[key].Metadata.UID != before.Metadata.UID {
 			e.gone[before.Metadata.UID] = true
 		}
 	}
 	e.known = e.listed
+	for key, o := range e.known {
+		// What the list was the first to tell, a watch from there may tell once more.
+		o.Metadata.ResourceVersion = ""
+		e.known[key] = o
+	}
 }
 
 func (e *events) event(kind watch.EventType, o object) {
