@@ -45,7 +45,7 @@ use book::{Book, Entry, Late};
 use sight::{Key, Print};
 
 pub use changes::{Audience, Changes, Expired, Join, Position, initial_event, mark};
-pub use listing::{Listing, Scope};
+pub use listing::{Lacking, Listing, Scope};
 pub use poll::{Poll, PollFault, Polled};
 pub use sight::Sight;
 pub use versions::{Place, Stale, first, inner_continue, outer_continue, tell_items, tell_list};

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use kubridge_bridge::{
     caller::CallError,
-    ledger::{self, Listing, Numbering, Sight},
+    ledger::{self, Lacking, Listing, Numbering, Sight},
     object::Chunk,
     proto::ListMeta,
 };
@@ -54,6 +54,12 @@ impl Telling {
             None if by_backend => Some(chunk),
             None => None,
         }
+    }
+
+    /// What of a namespace (empty: of all) it lacks; before [`Self::end`].
+    pub(super) fn lacks(&self, namespace: &str) -> Lacking {
+        let lacks = |listing| self.shared.ledger().list_lacks(listing, namespace);
+        self.listing.as_ref().map(lacks).unwrap_or_default()
     }
 
     /// The end: what is left to be told, and the version of the whole.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::{StreamExt as _, stream, stream::BoxStream};
 use kubridge_bridge::{
     caller::{CallError, Caller, Code},
-    ledger::{self, Audience, Expired, Join, Position, Scope},
+    ledger::{self, Audience, Expired, Join, Lacking, Position, Scope},
     object::Chunk,
     proto::{ListOptions, WatchRequest},
     status::means_empty_list,
@@ -62,7 +62,7 @@ pub(super) async fn open<C: Caller>(
         }
         (version, _) => begin(&shared, version, &asked).await?,
     };
-    Ok(Following::new(watcher, asked, position).into_stream())
+    Ok(Following::new(watcher, asked, position, Lacking::default()).into_stream())
 }
 
 /// Where a watch from `version` begins.
@@ -106,6 +106,9 @@ async fn present<C: Caller>(
         super::caller::lower_read(&shared, method, call)?
     };
     let listing = shared.ledger().list_begins(scope, first);
+    // Of who selects it is not known what else there is.
+    let whole = asked.labels.is_empty() && asked.fields.is_empty();
+    let listing = if whole { listing.noting_names() } else { listing };
     let chunks = match Chunks::open(caller, call, method.streaming).await {
         Ok(chunks) => chunks,
         Err(error) if means_empty_list(&error) => Chunks::One(None),
@@ -169,11 +172,12 @@ impl<S: stream::Stream<Item = Result<Bytes, CallError>> + Unpin> Initial<S> {
     /// The end of the initial events; what comes next is what the poller finds.
     async fn end(mut self: Box<Self>) -> (Result<Bytes, CallError>, Phase<S>) {
         let followed = async {
+            let lacking = self.telling.lacks(&self.asked.namespace);
             let (_, version) = self.telling.end();
             let version = version.ok_or_else(expired)?;
             let watcher = self.shared.join(self.source)?;
             let position = begin(&self.shared, version, &self.asked).await?;
-            let following = Following::new(watcher, self.asked, position);
+            let following = Following::new(watcher, self.asked, position, lacking);
             Ok((ledger::mark(version, true), following))
         };
         match followed.await {
@@ -188,6 +192,7 @@ struct Following {
     watcher: Watcher,
     asked: Asked,
     position: Position,
+    lacking: Lacking,
     progress: Receiver<Progress>,
     /// What polls from before this say of the backend does not matter.
     ticket: u64,
@@ -195,11 +200,11 @@ struct Following {
 }
 
 impl Following {
-    fn new(watcher: Watcher, asked: Asked, position: Position) -> Self {
+    fn new(watcher: Watcher, asked: Asked, position: Position, lacking: Lacking) -> Self {
         let progress = watcher.0.progress.subscribe();
         // What happened since the last poll should not wait for the next regular one.
         let ticket = watcher.0.ask();
-        Self { watcher, asked, position, progress, ticket, queue: VecDeque::new() }
+        Self { watcher, asked, position, lacking, progress, ticket, queue: VecDeque::new() }
     }
 
     fn into_stream(self) -> BoxStream<'static, Result<Bytes, CallError>> {
@@ -235,7 +240,11 @@ impl Following {
     }
 
     fn read(&mut self) -> Result<(), Expired> {
-        let audience = Audience { namespace: &self.asked.namespace, selects: self.asked.selects };
+        let audience = Audience {
+            namespace: &self.asked.namespace,
+            selects: self.asked.selects,
+            lacks: Some(&self.lacking),
+        };
         let before = self.position.version();
         let changes = self.watcher.0.ledger().after(self.position, audience, AT_ONCE)?;
         self.position = changes.until;

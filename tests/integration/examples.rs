@@ -8,8 +8,13 @@ use crate::support::{Kubectl, Options, Program, Stack, apiservices};
 
 /// An aggregator that an example is registered with as its README says, once it is served.
 async fn registered(example: &str, program: &Program, paths: &[&str]) -> (Stack, Kubectl) {
-    let stack =
-        Stack::with(Options { backend: Some(program.addr), backend_down: true, ..Options::default() }).await;
+    let options = Options {
+        backend: Some(program.addr),
+        backend_down: true,
+        tokens: scenario::TOKENS.into(),
+        ..Options::default()
+    };
+    let stack = Stack::with(options).await;
     let kubectl = stack.kubectl().await;
     kubectl.run_with(&["apply", "-f", "-"], &apiservices(example, program.addr), &[]).await.ok();
     for path in paths {

@@ -6,7 +6,7 @@ use prost::Message as _;
 use super::{
     Ledger, Numbering,
     book::{Entry, Gone, Past},
-    listing::Scope,
+    listing::{Lacking, Scope},
     sight::Key,
 };
 use crate::{
@@ -65,6 +65,8 @@ pub struct Audience<'a> {
     pub namespace: &'a str,
     /// The client selects by labels or fields: it has to be known what the object was before.
     pub selects: bool,
+    /// What the list that the client continues did not have.
+    pub lacks: Option<&'a Lacking>,
 }
 
 impl Ledger {
@@ -140,6 +142,14 @@ impl Ledger {
                 Found::Live(key, _) => key,
                 Found::Past(past) => &past.key,
             };
+            // It was gone before the list, and has not come back since.
+            let never_told = found.gone().is_some_and(|gone| {
+                let lacked = audience.lacks.is_some_and(|lacking| lacking.has(key, &gone.uid));
+                lacked && gone.last <= position.since
+            });
+            if never_told {
+                continue;
+            }
             if audience.namespace.is_empty() || *key.namespace == *audience.namespace {
                 changes.events.extend(found.event(version, position.since, audience)?);
             }
@@ -155,6 +165,13 @@ enum Found<'a> {
 }
 
 impl Found<'_> {
+    fn gone(&self) -> Option<&Gone> {
+        match self {
+            Self::Past(past) => past.gone.as_ref(),
+            Self::Live(..) => None,
+        }
+    }
+
     /// `since`: the client came with this version. `None`: it never knew what is gone.
     fn event(&self, version: u64, since: u64, audience: Audience<'_>) -> Result<Option<Bytes>, Expired> {
         let (created, loose, told, object, previous) = match self {

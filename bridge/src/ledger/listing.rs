@@ -1,6 +1,10 @@
 //! A List on its way to a client.
 
-use std::{collections::BTreeMap, hash::Hash as _, hash::Hasher as _};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    hash::{Hash as _, Hasher as _},
+    sync::Arc,
+};
 
 use super::{KNOWN, Ledger, NO_VERSION, Numbering, Seen, Sight, Stamp, sight::Key};
 
@@ -32,12 +36,33 @@ pub struct Listing {
     /// What this list has told with versions later than `since`.
     told: BTreeMap<u64, Key>,
     any: bool,
+    /// Hashes of the names and UIDs in it, where it is to be said what it lacks.
+    names: Option<HashSet<u64>>,
+}
+
+impl Listing {
+    /// It is to be said what it lacks: see [`Ledger::list_lacks`].
+    #[must_use]
+    pub fn noting_names(self) -> Self {
+        Self { names: Some(HashSet::new()), ..self }
+    }
+}
+
+/// What was known before a list began, and was not in it: it is gone, and a poll will say so. Whoever was told that list
+/// has nothing to forget.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lacking(HashMap<Arc<Key>, Box<str>>);
+
+impl Lacking {
+    pub(super) fn has(&self, key: &Key, uid: &str) -> bool {
+        self.0.get(key).is_some_and(|lacked| **lacked == *uid)
+    }
 }
 
 impl Ledger {
     /// A List is about to be called. `page_of`: the version that its first page was told with.
     pub fn list_begins(&self, scope: Scope, page_of: Option<u64>) -> Listing {
-        Listing { since: self.stamp(), scope, page_of, told: BTreeMap::new(), any: false }
+        Listing { since: self.stamp(), scope, page_of, told: BTreeMap::new(), any: false, names: None }
     }
 
     /// What the list says of its own version, where that comes before its items.
@@ -55,6 +80,9 @@ impl Ledger {
         let mut versions = Vec::with_capacity(sights.len());
         for sight in sights {
             listing.any = true;
+            if let Some(names) = &mut listing.names {
+                names.insert(hash(&sight.key(), sight.uid));
+            }
             let (generation, before, since) = (self.generation, self.version, self.since(listing.since));
             let seen = self.see(since, sight, None);
             if self.book.is_full() {
@@ -72,6 +100,29 @@ impl Ledger {
             versions.push(seen.version());
         }
         (self.numbering != Numbering::Backend).then_some(versions)
+    }
+
+    /// What of a namespace (empty: of all) a complete list, of everything there, lacks.
+    pub fn list_lacks(&self, listing: &Listing, namespace: &str) -> Lacking {
+        let Some(names) = &listing.names else { return Lacking::default() };
+        if listing.since.generation != self.generation {
+            return Lacking::default();
+        }
+        let since = listing.since.version;
+        let live = self
+            .book
+            .entries()
+            .filter(|(_, entry)| entry.version <= since)
+            .map(|(key, entry)| (key, &entry.uid));
+        // A poll said it meanwhile: that may be told to a watch from this list.
+        let gone = self.book.past(since, u64::MAX).filter_map(|(_, past)| {
+            let gone = past.gone.as_ref()?;
+            (gone.last <= since).then_some((&past.key, &gone.uid))
+        });
+        let lacking = live.chain(gone).filter(|(key, uid)| {
+            (namespace.is_empty() || *key.namespace == *namespace) && !names.contains(&hash(key, uid))
+        });
+        Lacking(lacking.map(|(key, uid)| (Arc::clone(key), uid.clone())).collect())
     }
 
     /// The list is complete: the version to tell it with, or (`None`) its own, which is `version`. A watch from there
@@ -116,6 +167,12 @@ impl Ledger {
             listing.since = self.stamp();
         }
     }
+}
+
+fn hash(key: &Key, uid: &str) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    (key, uid).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// A decimal version.

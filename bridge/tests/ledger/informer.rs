@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use kubridge_bridge::{
-    ledger::{Audience, Join, Listing, Position},
+    ledger::{Audience, Join, Lacking, Listing, Position},
     object::MetaView,
     transcode::WireError,
     watch::{ClientEvent, Failure, Machine, Start},
@@ -51,6 +51,8 @@ pub struct Informer {
     objects: BTreeMap<Key, (u64, u64)>,
     /// Where it resumes; none: it has to list.
     last: Option<u64>,
+    /// Of the list that it continues; none: it resumes a watch, and nobody knows any more.
+    lacking: Option<Lacking>,
     watch: Option<Watch>,
     half: Option<Half>,
 }
@@ -63,15 +65,25 @@ fn read(object: &[u8]) -> (Key, u64, u64) {
 
 impl Informer {
     pub fn new(namespace: &'static str, selects: Selects, exact: bool) -> Self {
-        Self { namespace, selects, exact, objects: BTreeMap::new(), last: None, watch: None, half: None }
+        Self {
+            namespace,
+            selects,
+            exact,
+            objects: BTreeMap::new(),
+            last: None,
+            lacking: None,
+            watch: None,
+            half: None,
+        }
     }
 
     pub fn break_off(&mut self) {
         self.watch = None;
+        self.lacking = None;
     }
 
     pub fn forget(&mut self) {
-        self.watch = None;
+        self.break_off();
         self.last = None;
     }
 
@@ -81,6 +93,9 @@ impl Informer {
             return self.finish_list(world);
         }
         let mut listing = world.begin_list(self.namespace);
+        if self.selects == Selects::All {
+            listing = listing.noting_names();
+        }
         let (items, version) = world.all(self.namespace);
         let (first, rest) = items.split_at(items.len() / 2);
         let told = world.tell(&mut listing, first);
@@ -91,6 +106,8 @@ impl Informer {
     pub fn finish_list(&mut self, world: &mut World) {
         let Some(Half { mut listing, mut told, rest, version }) = self.half.take() else { return };
         told.extend(world.tell(&mut listing, &rest));
+        let lacking = world.ledger.list_lacks(&listing, self.namespace);
+        self.lacking = Some(lacking).filter(|_| self.selects == Selects::All);
         let version = match world.ledger.list_ends(listing, &version) {
             None => version.parse().unwrap(),
             Some(version) => version,
@@ -152,13 +169,20 @@ impl Informer {
                 self.watch.insert(Watch { at, machine })
             }
         };
-        let audience = Audience { namespace: self.namespace, selects: self.selects != Selects::All };
+        let audience = Audience {
+            namespace: self.namespace,
+            selects: self.selects != Selects::All,
+            lacks: self.lacking.as_ref(),
+        };
         let changes = world.ledger.after(watch.at, audience, limit).map_err(|_| ())?;
         watch.at = changes.until;
         for event in changes.events {
             match watch.machine.message(&event) {
                 Ok(None) => {}
-                Ok(Some(event)) => Self::apply(&mut self.objects, &mut self.last, &event, self.exact),
+                Ok(Some(event)) => {
+                    let lacks = self.lacking.is_some();
+                    Self::apply(&mut self.objects, &mut self.last, &event, self.exact, lacks);
+                }
                 Err(Failure::Expired(_)) => return Err(()),
                 Err(other) => panic!("{other:?}"),
             }
@@ -172,6 +196,7 @@ impl Informer {
         last: &mut Option<u64>,
         event: &ClientEvent,
         exact: bool,
+        lacks: bool,
     ) {
         let (object, kind) = match event {
             ClientEvent::Added(object) => (object, "ADDED"),
@@ -189,8 +214,8 @@ impl Informer {
                 "MODIFIED" => {
                     assert!(known.is_none_or(|(_, before)| before != state), "{key:?} {known:?} {state}");
                 }
-                // What went just before the list may be told to be gone: nobody knew it yet.
-                _ => {}
+                // Who resumes may be told that something is gone that went just before the list.
+                _ => assert!(!lacks || known.is_some(), "{key:?} was not in the list"),
             }
         }
         match kind {

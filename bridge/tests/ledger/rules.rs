@@ -10,7 +10,7 @@ use prost::Message as _;
 
 use crate::world::{START, Tokens, World, message};
 
-const ALL: Audience<'static> = Audience { namespace: "", selects: false };
+const ALL: Audience<'static> = Audience { namespace: "", selects: false, lacks: None };
 
 /// "ADDED o1 5", of what is later than a version.
 fn told(world: &World, version: u64, audience: Audience<'_>) -> Result<Vec<String>, ()> {
@@ -67,7 +67,7 @@ fn a_list_of_a_part_is_known_for_that_part() {
     world.poll();
     assert_eq!(told(&world, 10, ALL), Err(()), "other namespaces are not known at 10");
     let Join::At(at) = world.ledger.join(10, ["n1", "", ""], true) else { panic!("expired") };
-    let changes = world.ledger.after(at, Audience { namespace: "n1", selects: false }, 10).unwrap();
+    let changes = world.ledger.after(at, Audience { namespace: "n1", ..ALL }, 10).unwrap();
     assert_eq!(changes.events.iter().map(line).collect::<Vec<_>>(), ["DELETED o1 11"]);
 }
 
@@ -252,4 +252,50 @@ fn the_state_before_is_told_where_it_is_known() {
     };
     assert_eq!(previous(first).as_deref(), Some("0"));
     assert_eq!(previous(second).as_deref(), Some("1"));
+}
+
+#[test]
+fn who_was_told_the_present_state_is_not_told_what_went_before() {
+    // A poll may find it first, while the list is read.
+    let cases =
+        [(Tokens::Opaque, false), (Tokens::Opaque, true), (Tokens::None, false), (Tokens::None, true)];
+    for (tokens, meanwhile) in cases {
+        let mut world = World::new(tokens, false);
+        for name in 0..3 {
+            world.write(name, 0, false);
+        }
+        world.poll();
+        let before = here(&world);
+        world.delete(1);
+        let mut listing = world.begin_list("").noting_names();
+        let (items, version) = world.all("");
+        if meanwhile {
+            world.poll();
+        }
+        world.tell(&mut listing, &items);
+        let lacking = world.ledger.list_lacks(&listing, "");
+        let listed = world.ledger.list_ends(listing, &version).unwrap();
+        world.delete(2);
+        world.poll();
+        let names = |world: &World, lacks, version| -> Vec<String> {
+            let audience = Audience { lacks, ..ALL };
+            let events = told(world, version, audience).unwrap();
+            // One poll finds both: in which order they went nobody knows.
+            let mut names: Vec<_> =
+                events.iter().map(|event| event.rsplit_once(' ').unwrap().0.to_owned()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(&world, None, before), ["DELETED o1", "DELETED o2"], "{tokens:?}: whoever knew it");
+        assert_eq!(names(&world, Some(&lacking), listed), ["DELETED o2"], "{tokens:?}");
+
+        // It comes back, and goes.
+        world.write(1, 0, false);
+        world.poll();
+        assert_eq!(names(&world, Some(&lacking), listed), ["ADDED o1", "DELETED o2"], "{tokens:?}");
+        world.delete(1);
+        world.poll();
+        let again = ["ADDED o1", "DELETED o1", "DELETED o2"];
+        assert_eq!(names(&world, Some(&lacking), listed), again, "{tokens:?}");
+    }
 }

@@ -45,11 +45,13 @@ type seen struct {
 	// What the informer's error handler was told, and how often: not that a watch ended with an error, only what
 	// was in the way of another one.
 	Errors map[string]int `json:"errors"`
+	Wrong  wrong          `json:"wrong"`
 }
 
 // informer is one under way.
 type informer struct {
 	cache.SharedIndexInformer
+	events *events
 
 	mu   sync.Mutex
 	seen seen
@@ -80,7 +82,7 @@ func start(kubeconfig string, resource schema.GroupVersionResource) (*informer, 
 	if err != nil {
 		return nil, err
 	}
-	i := &informer{seen: seen{Errors: map[string]int{}}}
+	i := &informer{events: newEvents(), seen: seen{Errors: map[string]int{}}}
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return transport{i, next} })
 	client, err := dynamic.NewForConfig(config)
 	if err != nil {
@@ -126,10 +128,11 @@ func (i *informer) report() report {
 	seen := i.seen
 	// Errors go on being counted while the report is written out.
 	seen.Errors = maps.Clone(i.seen.Errors)
+	seen.Wrong = i.events.wrongs()
 	return report{Synced: i.HasSynced(), Objects: objects, Seen: seen}
 }
 
-// transport counts the requests that are answered with 200.
+// transport counts the requests that are answered with 200, and looks at what they are answered.
 type transport struct {
 	informer *informer
 	next     http.RoundTripper
@@ -141,11 +144,17 @@ func (t transport) RoundTrip(request *http.Request) (*http.Response, error) {
 		return response, err
 	}
 	query := request.URL.Query()
+	initial := query.Get("sendInitialEvents") == "true"
+	first := query.Get("continue") == ""
 	switch watch := query.Has("watch"); {
-	case watch && query.Get("sendInitialEvents") != "true":
+	case watch && !initial:
 		t.informer.note(func(s *seen) { s.Watches++ })
-	case watch || query.Get("continue") == "":
+	case watch || first:
 		t.informer.note(func(s *seen) { s.Lists++ })
 	}
-	return response, nil
+	if query.Has("watch") {
+		t.informer.events.watch(response, initial)
+		return response, nil
+	}
+	return response, t.informer.events.list(response, first)
 }

@@ -18,16 +18,20 @@ const JSON: &str = "application/json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 const JSON_PATCH: &str = "application/json-patch+json";
 
+/// Somebody who may do nothing, by a bearer token: Kubernetes' CSV.
+pub const TOKENS: &str = "s3cret,ann,1001\n";
+
 /// How many changes the inventory remembers: fewer than the scenario makes when it wants to be forgotten.
 const REMEMBERED: u64 = 20;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_inventory_passes_it() {
-    let stack = Stack::with(Options { log_limit: Some(REMEMBERED), ..Options::default() }).await;
+    let options = Options { log_limit: Some(REMEMBERED), tokens: TOKENS.into(), ..Options::default() };
+    let stack = Stack::with(options).await;
     play(&stack, &MACHINES).await;
 }
 
-/// Plays it against a stack that serves the subject and has nothing of it yet.
+/// Plays it against a stack that serves the subject, has nothing of it yet, and knows [`TOKENS`].
 pub async fn play(stack: &Stack, subject: &Subject) {
     let scene = Scene { stack, client: &stack.client, subject };
     for (path, parent) in subject.parents.iter().map(|parent| parent()) {
@@ -49,6 +53,7 @@ pub async fn play(stack: &Stack, subject: &Subject) {
     refusals::bad_requests(&scene).await;
     refusals::strict_validation(&scene).await;
     refusals::media_types(&scene).await;
+    refusals::strangers(&scene).await;
     refusals::forgotten_versions(&scene).await;
 }
 

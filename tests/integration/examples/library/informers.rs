@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    clients::{Books, ClientGo, KubeRs, Seen},
+    clients::{Books, ClientGo, KubeRs, Seen, Wrong},
     writers::Written,
 };
 use super::{Library, command};
@@ -54,6 +54,7 @@ async fn informers_hold_what_postgresql_holds() {
         assert!(!short.began_again(), "{name} noticed short restarts: {short:?}");
         // Once for being told, and once more where that was cut off, too.
         assert!(seen.relists() <= 2, "{name}: {seen:?}");
+        assert_eq!(seen.wrong, Wrong::default(), "{name}: {seen:?}");
     }
 
     // Whatever errors they were told, they have got over them: they are watching.

@@ -36,6 +36,11 @@ pub async fn nothing_there(scene: &Scene<'_>) {
         let status = refused(client.get(&path).await, 404, "NotFound");
         assert_eq!(status["details"], json!({}), "{path}: {status}");
     }
+    let nowhere = scene.collection_in("nowhere");
+    assert_eq!(scene.names(&nowhere).await, [""; 0], "a namespace without objects");
+    if !scene.subject.parents.is_empty() {
+        refused(client.post(&nowhere, &scene.object("none")).await, 404, "NotFound");
+    }
     for answer in [
         client.put(&scene.collection(), &scene.object("none")).await,
         client.patch(&scene.collection(), MERGE_PATCH, &json!({})).await,
@@ -44,6 +49,45 @@ pub async fn nothing_there(scene: &Scene<'_>) {
     ] {
         refused(answer, 405, "MethodNotAllowed");
     }
+}
+
+/// 401 and 403.
+pub async fn strangers(scene: &Scene<'_>) {
+    let made = scene.create("one").await;
+    let (collection, path) = (scene.collection(), scene.path("one"));
+    let ann = scene.stack.anonymous().with_header("authorization", "Bearer s3cret");
+    let wanted = scene.with_number(5);
+    for (verb, name, answer) in [
+        ("list", "", ann.get(&collection).await),
+        ("watch", "", ann.get(&format!("{collection}?watch=1")).await),
+        ("create", "", ann.post(&collection, &scene.object("two")).await),
+        ("deletecollection", "", ann.delete(&collection).await),
+        ("get", "one", ann.get(&path).await),
+        ("update", "one", ann.put(&path, &made).await),
+        ("patch", "one", ann.patch(&path, MERGE_PATCH, &wanted).await),
+        ("delete", "one", ann.delete(&path).await),
+    ] {
+        let status = refused(answer, 403, "Forbidden");
+        let mut details = scene.details(name);
+        if name.is_empty() {
+            details.as_object_mut().unwrap().remove("name");
+        }
+        assert_eq!(status["details"], details, "{status}");
+        let message = status["message"].as_str().unwrap();
+        for word in ["\"ann\"", verb, scene.subject.plural, scene.subject.group, scene.subject.namespaces[0]]
+        {
+            assert!(message.contains(word), "{word}: {message}");
+        }
+    }
+    let nobody = scene.stack.anonymous();
+    let guess = scene.stack.anonymous().with_header("authorization", "Bearer guessed");
+    for client in [nobody, guess] {
+        refused(client.get(&path).await, 401, "Unauthorized");
+        refused(client.delete(&path).await, 401, "Unauthorized");
+    }
+    assert_eq!(scene.client.get(&path).await.expect(200).json(), made, "nothing was done");
+    assert_eq!(scene.names(&collection).await, ["one"]);
+    scene.clear().await;
 }
 
 /// 409 of a create. (Those of stale versions are where objects are written.)

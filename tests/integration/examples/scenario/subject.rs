@@ -29,8 +29,9 @@ pub struct Subject {
     pub finalizers: bool,
     pub pages: Pages,
     /// Whether a watch may tell of deletions from before the list that it continues. A made watch may: what is gone it
-    /// learns when it polls. Clients pass over the deletion of what they do not have; a watch that selects gets 410
-    /// where it is not known whether the object was selected, and its client lists again.
+    /// learns when it polls. (One that begins with the present state may not.) Clients pass over the deletion of what
+    /// they do not have; a watch that selects gets 410 where it is not known whether the object was selected, and its
+    /// client lists again.
     pub late_deletions: bool,
     /// Code and reason for a `continue` that nobody has given out. A backend that keeps the contract says itself that
     /// it is none; of an AIP service's pages all that is known is that they cannot be continued.

@@ -1,7 +1,7 @@
 //! The informers: one of client-go, in a process of its own, and one of kube-rs. Both as they are by default.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
     path::Path,
     process::Stdio,
@@ -39,6 +39,18 @@ pub struct Seen {
     lists: usize,
     /// Why it had to begin again, and how often.
     pub errors: BTreeMap<String, usize>,
+    pub wrong: Wrong,
+}
+
+/// Events that no server should send: informers get over them, so that they do not show in what they hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Wrong {
+    /// What was known in that state already; of client-go also ADDED where it was known.
+    twice: usize,
+    /// What had been told to be gone.
+    undead: usize,
+    /// DELETED of what was not known; of client-go also MODIFIED.
+    unknown: usize,
 }
 
 /// How often something was said of one object.
@@ -158,8 +170,11 @@ impl KubeRs {
         let events = reflector(writer, watcher(api, watcher::Config::default()).default_backoff());
         let watching = tokio::spawn(async move {
             let mut events = std::pin::pin!(events);
+            let mut known = Known::default();
             while let Some(event) = events.next().await {
-                note(&mut noted.lock().unwrap(), &event);
+                let mut seen = noted.lock().unwrap();
+                known.look(&event, &mut seen.wrong);
+                note(&mut seen, &event);
             }
         });
         Self { store, seen, watching }
@@ -196,4 +211,61 @@ fn note(seen: &mut Seen, event: &watcher::Result<Event<DynamicObject>>) {
         Ok(Event::Init | Event::InitApply(_)) => {}
         Err(error) => *seen.errors.entry(error.to_string()).or_default() += 1,
     }
+}
+
+/// What a watcher has been told.
+#[derive(Default)]
+struct Known {
+    /// By namespace and name.
+    books: HashMap<[String; 2], State>,
+    /// The same, of a list under way.
+    listed: HashMap<[String; 2], State>,
+    /// UIDs.
+    gone: HashSet<String>,
+}
+
+struct State {
+    uid: String,
+    version: String,
+}
+
+impl Known {
+    fn look(&mut self, event: &watcher::Result<Event<DynamicObject>>, wrong: &mut Wrong) {
+        match event {
+            Ok(Event::Init) => self.listed.clear(),
+            Ok(Event::InitApply(book)) => {
+                let (key, state) = state(book);
+                wrong.undead += usize::from(self.gone.contains(&state.uid));
+                // A list in pages is of the version of its first one: a watch from there may tell the later ones again.
+                self.listed.insert(key, State { version: String::new(), ..state });
+            }
+            Ok(Event::InitDone) => {
+                let before = std::mem::replace(&mut self.books, std::mem::take(&mut self.listed));
+                let now: HashSet<&String> = self.books.values().map(|state| &state.uid).collect();
+                self.gone
+                    .extend(before.into_values().map(|state| state.uid).filter(|uid| !now.contains(uid)));
+            }
+            Ok(Event::Apply(book)) => {
+                let (key, state) = state(book);
+                let same = |known: &State| known.uid == state.uid && known.version == state.version;
+                wrong.twice += usize::from(self.books.get(&key).is_some_and(same));
+                wrong.undead += usize::from(self.gone.contains(&state.uid));
+                self.books.insert(key, state);
+            }
+            Ok(Event::Delete(book)) => {
+                let (key, state) = state(book);
+                let known = self.books.remove(&key).is_some_and(|known| known.uid == state.uid);
+                wrong.unknown += usize::from(!known);
+                self.gone.insert(state.uid);
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+fn state(book: &DynamicObject) -> ([String; 2], State) {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let meta = &book.metadata;
+    let state = State { uid: text(&meta.uid), version: text(&meta.resource_version) };
+    ([text(&meta.namespace), text(&meta.name)], state)
 }
