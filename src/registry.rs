@@ -12,6 +12,7 @@ use kubridge_bridge::{
 use prost::Message as _;
 use tokio::sync::watch;
 
+mod backend;
 mod builtin;
 mod cluster;
 mod columns;
@@ -27,6 +28,7 @@ pub mod validation;
 #[cfg(test)]
 mod tests;
 
+pub use backend::{BrownOut, Named};
 pub use cluster::{from_cluster, names, watch_cluster};
 pub use local_caller::LocalCaller;
 pub use manifests::Manifests;

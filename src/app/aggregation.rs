@@ -384,6 +384,7 @@ impl Aggregation {
             ca,
             insecure: claim.insecure_skip_tls_verify,
             mapping: claim.mapping.clone(),
+            backend: claim.backend.clone(),
         };
         match &claim.target {
             Target::Local | Target::Unnamed | Target::UnknownProtocol { .. } => None,
@@ -397,7 +398,13 @@ impl Aggregation {
 
     fn configured_key(&self, url: &str) -> Key {
         let ca = if url.starts_with("grpcs://") { self.configured_ca.clone() } else { Vec::new() };
-        Key { target: Target::Grpc { url: url.to_owned() }, ca, insecure: false, mapping: None }
+        Key {
+            target: Target::Grpc { url: url.to_owned() },
+            ca,
+            insecure: false,
+            mapping: None,
+            backend: None,
+        }
     }
 
     /// Whether this has not been said of the claim yet.

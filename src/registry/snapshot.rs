@@ -6,6 +6,7 @@ use kubridge_bridge::{discovery_doc::compare_versions, wire};
 use prost::Message as _;
 
 use super::{
+    backend::Named,
     proto::apiregistration::{ApiService, ApiServiceCondition},
     store::Listing,
     target::{Target, ca_bundle, insecure_skip_tls_verify, mapping, target},
@@ -34,6 +35,8 @@ pub struct Claim {
     pub version: String,
     /// Who serves it.
     pub target: Target,
+    /// The Backend object that serves it, where the annotation names one.
+    pub backend: Option<Arc<Named>>,
     /// The Mapping by which it is served, where the annotation says so.
     pub mapping: Option<String>,
     /// The rank of the group, at least.
@@ -133,6 +136,7 @@ pub(super) fn claimed(service: ApiService) -> Claim {
         group: spec.group,
         version: spec.version,
         target,
+        backend: None,
         mapping,
         group_priority: spec.group_priority_minimum,
         version_priority: spec.version_priority,

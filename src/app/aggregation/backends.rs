@@ -33,7 +33,7 @@ use crate::{
     last_known_good::LastKnownGood,
     made_watch::MadeWatch,
     metrics::{BackendSample, Metrics},
-    registry::{Protocol, Target},
+    registry::{Named, Protocol, Target},
     upstream::{
         self, Asker, Documents, DocumentsPace, DocumentsWatcher, Endpoint, EndpointError, FetchedSchema,
         GroupVersion, KeepDocuments, KeepSchema, Options, RetryReason, SchemaHandle, SchemaPace, SchemaState,
@@ -54,6 +54,8 @@ pub(super) struct Key {
     pub(super) insecure: bool,
     /// The Mapping that was chosen for it.
     pub(super) mapping: Option<String>,
+    /// The Backend object that it is, if it is one.
+    pub(super) backend: Option<Arc<Named>>,
 }
 
 impl Key {
