@@ -5,9 +5,6 @@ use serde_json::{Map, Value};
 use super::{document_value, json};
 use crate::model::Api;
 
-/// What kube-apiserver sees to itself, in any custom resource.
-const ITS_OWN: [&str; 3] = ["apiVersion", "kind", "metadata"];
-
 /// The schema of a kind without references to others; `None`: the API has no such kind, or it contains itself, which such a
 /// schema cannot say.
 pub fn structural(api: &Api, kind: &str) -> Option<Value> {
@@ -22,11 +19,8 @@ pub fn structural(api: &Api, kind: &str) -> Option<Value> {
     let mut schema = inlined(schema, schemas, &mut Vec::new())?;
     let object = schema.as_object_mut()?;
     object.remove("x-kubernetes-group-version-kind");
-    for name in ITS_OWN {
-        let kept = object["properties"][name]["description"].take();
-        let of = if name == "metadata" { "object" } else { "string" };
-        object["properties"][name] = serde_json::json!({ "description": kept, "type": of });
-    }
+    // That of every custom resource: kube-apiserver refuses to be told more of it.
+    object["properties"]["metadata"] = serde_json::json!({ "type": "object" });
     Some(schema)
 }
 
