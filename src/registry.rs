@@ -36,7 +36,7 @@ pub use owned::{AUTOMANAGED, Applied, MANIFEST, Owner, claims};
 pub use snapshot::{Claim, Rank, Snapshot, sort_by_rank};
 pub use store::{OpenError, StoreError};
 pub use target::{
-    BACKEND, BACKEND_CA, MAPPING, PROTOCOL, Protocol, Target, ca_bundle, check_backend_url, target,
+    BACKEND, BACKEND_CA, MAPPING, PROTOCOL, Protocol, Target, ca_bundle, check_backend_url, is_name, target,
 };
 pub use validation::{AVAILABLE, DISCOVERY_CURRENT};
 

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 mod backends;
 
-pub use backends::resource;
+pub use backends::{BackendReader, resource};
 use backends::{Backends, reference};
 
 use super::{

@@ -10,21 +10,21 @@ use kube::{
 };
 use kubridge_bridge::transcode::MessageType;
 use prost::Message as _;
+use serde_json::Value;
 
 use crate::{
     cluster::{Pauses, Reference},
     registry::{
         backend::{self, Declared, Source},
         own_kinds,
-        proto::backend::Backend,
+        proto::backend::{Backend, BackendStatus},
     },
 };
 
 /// The Backends, as the API server tells of them.
 pub(super) struct Backends {
     events: BoxStream<'static, Result<Event<DynamicObject>, watcher::Error>>,
-    /// How a Backend is written in JSON.
-    message: MessageType,
+    reader: BackendReader,
     /// Nothing before the first list is there, or it was said that there is none.
     known: Option<BTreeMap<String, Declared>>,
     /// A list that is under way.
@@ -51,12 +51,9 @@ pub(super) fn reference(source: &Source) -> Reference {
 impl Backends {
     pub(super) fn new(client: Client) -> Self {
         let api = Api::<DynamicObject>::all_with(client, &resource());
-        let kinds = own_kinds().expect("the built-in APIs have no faults");
-        let mut resources = kinds.apis.iter().flat_map(|api| &api.resources);
-        let backend = resources.find(|resource| resource.kind == backend::BACKENDS.kind);
         Self {
             events: watcher(api, watcher::Config::default()).backoff(Pauses::default()).boxed(),
-            message: backend.expect("Backend is one of our own kinds").message.clone(),
+            reader: BackendReader::default(),
             known: None,
             listed: BTreeMap::new(),
             has_complained: false,
@@ -136,20 +133,60 @@ impl Backends {
     }
 
     fn read(&self, object: &DynamicObject) -> Option<Declared> {
+        let read = self.reader.read(object);
+        if let Err(error) = &read {
+            // The definition has told kube-apiserver what may be written.
+            tracing::error!(
+                backend = object.name_any(),
+                error,
+                "a Backend cannot be read and counts for nothing"
+            );
+        }
+        read.ok()
+    }
+}
+
+/// Reads Backends as a cluster has them.
+#[derive(Debug, Clone)]
+pub struct BackendReader {
+    /// How a Backend is written in JSON.
+    message: MessageType,
+}
+
+impl Default for BackendReader {
+    fn default() -> Self {
+        let kinds = own_kinds().expect("the built-in APIs have no faults");
+        let mut resources = kinds.apis.iter().flat_map(|api| &api.resources);
+        let backend = resources.find(|resource| resource.kind == backend::BACKENDS.kind);
+        Self { message: backend.expect("Backend is one of our own kinds").message.clone() }
+    }
+}
+
+impl BackendReader {
+    /// What an object says. What it refers to is not looked up.
+    ///
+    /// # Errors
+    /// It is no Backend. The text is for the log, and names the mend.
+    pub fn read(&self, object: &DynamicObject) -> Result<Declared, String> {
         let json = serde_json::to_vec(object).expect("what came as JSON is written as JSON");
         let read = self.message.from_json(&json).map_err(|error| error.to_string());
         let read = read.and_then(|parsed| Backend::decode(&*parsed.wire).map_err(|error| error.to_string()));
-        match read {
-            Ok(read) => Some(backend::read(read)),
-            Err(error) => {
-                // The definition has told kube-apiserver what may be written.
-                tracing::error!(
-                    backend = object.name_any(),
-                    error,
-                    "a Backend cannot be read and counts for nothing: is its CustomResourceDefinition that of this version?"
-                );
-                None
-            }
-        }
+        read.map(backend::read).map_err(|error| {
+            format!(
+                "{error}; is its CustomResourceDefinition that of this version (deploy/manifests/crd.yaml)?"
+            )
+        })
+    }
+
+    /// A status as a cluster is told it.
+    ///
+    /// # Errors
+    /// None that a status of ours can have.
+    pub fn status(&self, status: &BackendStatus) -> Result<Value, String> {
+        let object = Backend { status: Some(status.clone()), ..Backend::default() }.encode_to_vec();
+        let mut json = Vec::new();
+        self.message.to_json(&object, None, &mut json).map_err(|error| error.to_string())?;
+        let mut object: Value = serde_json::from_slice(&json).map_err(|error| error.to_string())?;
+        Ok(object["status"].take())
     }
 }
