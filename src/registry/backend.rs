@@ -6,6 +6,7 @@ use kubridge_bridge::{caller::FieldViolation, proto};
 
 mod claims;
 mod definition;
+mod reader;
 mod resolve;
 mod store;
 mod validation;
@@ -21,9 +22,10 @@ use super::{
     target::{Protocol, Target},
 };
 
-pub use super::cluster::{BackendReader, resource};
+pub use super::cluster::resource;
 pub use claims::{api_service, refused};
 pub use definition::definition;
+pub use reader::BackendReader;
 pub(super) use resolve::resolve;
 pub use store::{is_status, with_status};
 pub use validation::validate;

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 mod backends;
 
-pub use backends::{BackendReader, resource};
+pub use backends::resource;
 use backends::{Backends, reference};
 
 use super::{

@@ -8,17 +8,10 @@ use kube::{
     api::{ApiResource, DynamicObject, GroupVersionKind},
     runtime::{WatchStreamExt as _, watcher, watcher::Event},
 };
-use kubridge_bridge::transcode::MessageType;
-use prost::Message as _;
-use serde_json::Value;
 
 use crate::{
     cluster::{Pauses, Reference},
-    registry::{
-        backend::{self, Declared, Source},
-        own_kinds,
-        proto::backend::{Backend, BackendStatus},
-    },
+    registry::backend::{self, BackendReader, Declared, Source},
 };
 
 /// The Backends, as the API server tells of them.
@@ -143,50 +136,5 @@ impl Backends {
             );
         }
         read.ok()
-    }
-}
-
-/// Reads Backends as a cluster has them.
-#[derive(Debug, Clone)]
-pub struct BackendReader {
-    /// How a Backend is written in JSON.
-    message: MessageType,
-}
-
-impl Default for BackendReader {
-    fn default() -> Self {
-        let kinds = own_kinds().expect("the built-in APIs have no faults");
-        let mut resources = kinds.apis.iter().flat_map(|api| &api.resources);
-        let backend = resources.find(|resource| resource.kind == backend::BACKENDS.kind);
-        Self { message: backend.expect("Backend is one of our own kinds").message.clone() }
-    }
-}
-
-impl BackendReader {
-    /// What an object says. What it refers to is not looked up.
-    ///
-    /// # Errors
-    /// It is no Backend. The text is for the log, and names the mend.
-    pub fn read(&self, object: &DynamicObject) -> Result<Declared, String> {
-        let json = serde_json::to_vec(object).expect("what came as JSON is written as JSON");
-        let read = self.message.from_json(&json).map_err(|error| error.to_string());
-        let read = read.and_then(|parsed| Backend::decode(&*parsed.wire).map_err(|error| error.to_string()));
-        read.map(backend::read).map_err(|error| {
-            format!(
-                "{error}; is its CustomResourceDefinition that of this version (deploy/manifests/crd.yaml)?"
-            )
-        })
-    }
-
-    /// A status as a cluster is told it.
-    ///
-    /// # Errors
-    /// None that a status of ours can have.
-    pub fn status(&self, status: &BackendStatus) -> Result<Value, String> {
-        let object = Backend { status: Some(status.clone()), ..Backend::default() }.encode_to_vec();
-        let mut json = Vec::new();
-        self.message.to_json(&object, None, &mut json).map_err(|error| error.to_string())?;
-        let mut object: Value = serde_json::from_slice(&json).map_err(|error| error.to_string())?;
-        Ok(object["status"].take())
     }
 }
