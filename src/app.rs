@@ -72,6 +72,8 @@ pub struct Bound {
     socket: TcpListener,
     upkeep: Upkeep,
     tasks: JoinSet<()>,
+    /// What ends by itself once the drain has begun, soon.
+    leaving: JoinSet<()>,
     traces: Option<Arc<Traces>>,
     shutdown_delay: Duration,
     shutdown_grace: Duration,
@@ -88,7 +90,7 @@ impl App {
         let served = Served::open(&config, &data_dir).await?;
         let pki = Arc::new(Pki::open(&data_dir, &config.tls, names(&config, address), SystemTime::now())?);
         let lifecycle = Lifecycle::new();
-        let mut tasks = JoinSet::new();
+        let (mut tasks, mut leaving) = (JoinSet::new(), JoinSet::new());
         let (authenticator, authorizer) = match &served {
             None => (
                 Authenticator::new(config.token_auth_file.clone())?,
@@ -124,7 +126,7 @@ impl App {
         let traces = observe::traces(&config)?;
         let source = match &served {
             None => embedded(&config, &data_dir, authorizer.clone(), &metrics, mappings, &mut tasks).await?,
-            Some(served) => served.source(&config, &lifecycle, &mut tasks),
+            Some(served) => served.source(&config, &lifecycle, &mut tasks, &mut leaving),
         };
         let namespaces = served.as_ref().map(|served| served.namespaces(&mut tasks));
         let rooms = wire(source, namespaces, configured, (&lifecycle, &metrics), &mut tasks).await?;
@@ -159,6 +161,7 @@ impl App {
             socket,
             upkeep: Upkeep { pki, authenticator },
             tasks,
+            leaving,
             traces,
             shutdown_delay: config.shutdown_delay,
             shutdown_grace: config.shutdown_grace,
@@ -262,12 +265,17 @@ impl Bound {
 
     /// Serves until a signal, then stops in order; a second signal, or the end of the grace, cuts what is left.
     pub async fn run(self, signals: Signals) -> anyhow::Result<()> {
-        let Self { address, lifecycle, server, socket, upkeep, mut tasks, traces, .. } = self;
+        let Self { address, lifecycle, server, socket, upkeep, mut tasks, leaving, traces, .. } = self;
         let kubeconfig = upkeep.pki.kubeconfig().map(|file| tracing::field::display(file.display()));
         tracing::info!(%address, kubeconfig, "serving");
         tasks.spawn(upkeep.run());
-        let stop = stop(lifecycle, signals, self.shutdown_delay, self.shutdown_grace);
+        let stop = stop(lifecycle.clone(), signals, self.shutdown_delay, self.shutdown_grace);
         serve_until_stopped(server.serve(socket), stop).await;
+        // A server without connections ends at once: what others wait for is given back before the process goes.
+        tokio::select! {
+            _ = leaving.join_all() => {}
+            () = lifecycle.aborted() => {}
+        }
         tasks.shutdown().await;
         if let Some(traces) = traces {
             traces.shutdown().await;

@@ -66,8 +66,15 @@ impl<'a> Served<'a> {
         namespaces
     }
 
-    /// The APIServices of the cluster, and what is done for them. Ready is who knows them.
-    pub(super) fn source(&self, config: &Config, lifecycle: &Lifecycle, tasks: &mut JoinSet<()>) -> Source {
+    /// The APIServices of the cluster, and what is done for them. Ready is who knows them. The Lease is given back by what
+    /// goes into `leaving`.
+    pub(super) fn source(
+        &self,
+        config: &Config,
+        lifecycle: &Lifecycle,
+        tasks: &mut JoinSet<()>,
+        leaving: &mut JoinSet<()>,
+    ) -> Source {
         let (client, service) = (self.cluster.client(), self.settings.service.clone());
         let (snapshots, follow) = watch_cluster(client.clone(), service.clone());
         tasks.spawn(follow);
@@ -80,7 +87,7 @@ impl<'a> Served<'a> {
         let keeper = Keeper { ca: self.ca.clone(), client, service, given, leads, claims: snapshots.clone() };
         tasks.spawn(keeper.run());
         let drain = lifecycle.drain();
-        tasks.spawn(async move { election.run(drain.draining()).await });
+        leaving.spawn(async move { election.run(drain.draining()).await });
         Source::Cluster(snapshots)
     }
 }

@@ -116,10 +116,19 @@ async fn the_certificate_authority_is_kept_in_the_cluster_and_trusted_without_he
     let secret = json(&cluster.kubectl, &["get", "secret", "kubridge-ca", "-n", "kubridge-system"]).await;
     assert_eq!(secret["data"]["ca.crt"], service["spec"]["caBundle"]);
 
-    // Another replica, with an empty directory: kube-apiserver trusts it as it does the first.
+    // Another replica, with an empty directory: kube-apiserver trusts it as it does the first, and it leads as soon as the
+    // first has given the Lease back.
     let address = cluster.start_kubridge(&[]).await;
     cluster.point_at(address.port()).await;
+    let lease =
+        ["get", "lease", "kubridge", "-n", "kubridge-system", "-o", "jsonpath={.spec.holderIdentity}"];
+    let first = cluster.kubectl.run(&lease).await.ok();
     cluster.stop_kubridge(0).await;
+    let begun = tokio::time::Instant::now();
+    while [first.as_str(), ""].contains(&cluster.kubectl.run(&lease).await.ok().as_str()) {
+        assert!(begun.elapsed() < Duration::from_secs(10), "the Lease is not given back, but runs out");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     cluster.claim(address.port()).await;
     cluster.available().await;
     cluster.kubectl.run(&["get", "machines", "-A"]).await.ok();
