@@ -25,9 +25,11 @@ mod mappings;
 mod observe;
 mod protos;
 mod register;
+mod upkeep;
 
 use aggregation::{Aggregation, Configured, Delegate, Published, Source};
 use cluster::Served;
+use upkeep::Upkeep;
 
 pub use describe::{DescribeSource, describe};
 pub use doctor::{DoctorOptions, DoctorReport, Examination, Examined, Hop, State, Verdict, doctor};
@@ -47,16 +49,13 @@ use crate::{
     lifecycle::{Lifecycle, Signals},
     metrics::Metrics,
     openapi::OpenApi,
-    pki::{Names, Pki, Refreshed},
+    pki::{Names, Pki},
     proxy::Proxy,
     registry::{Manifests, Registry},
     server::{Admin, Parts, Router, Server},
-    telemetry::{Traces, error_chain},
+    telemetry::Traces,
     upstream::{Options, check_ca},
 };
-
-/// How often certificates and the token file are looked at: a renewal is due 30 days ahead, a changed file soon.
-const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Puts the program together.
 #[derive(Debug)]
@@ -124,9 +123,15 @@ impl App {
         };
         let metrics = Metrics::new();
         let traces = observe::traces(&config)?;
-        let source = match &served {
-            None => embedded(&config, &data_dir, authorizer.clone(), &metrics, mappings, &mut tasks).await?,
-            Some(served) => served.source(&config, &lifecycle, &mut tasks, &mut leaving),
+        let (source, audience) = match &served {
+            None => (
+                embedded(&config, &data_dir, authorizer.clone(), &metrics, mappings, &mut tasks).await?,
+                None,
+            ),
+            Some(served) => {
+                let (source, audience) = served.source(&config, &lifecycle, &mut tasks, &mut leaving);
+                (source, Some(audience))
+            }
         };
         let namespaces = served.as_ref().map(|served| served.namespaces(&mut tasks));
         let rooms = wire(source, namespaces, configured, (&lifecycle, &metrics), &mut tasks).await?;
@@ -159,7 +164,7 @@ impl App {
             lifecycle,
             server,
             socket,
-            upkeep: Upkeep { pki, authenticator },
+            upkeep: Upkeep { pki, authenticator, audience },
             tasks,
             leaving,
             traces,
@@ -310,46 +315,6 @@ async fn stop(lifecycle: Lifecycle, mut signals: Signals, delay: Duration, grace
         () = signals.recv() => tracing::warn!("a second signal"),
     }
     lifecycle.abort();
-}
-
-#[derive(Debug)]
-struct Upkeep {
-    pki: Arc<Pki>,
-    authenticator: Arc<Authenticator>,
-}
-
-impl Upkeep {
-    async fn run(self) {
-        let this = Arc::new(self);
-        loop {
-            sleep(UPKEEP_INTERVAL).await;
-            let this = this.clone();
-            // Files are read: not on a thread that serves.
-            let _ = tokio::task::spawn_blocking(move || this.once()).await;
-        }
-    }
-
-    fn once(&self) {
-        match self.pki.refresh(SystemTime::now()) {
-            Ok(Refreshed { serving, client, proxy_client }) => {
-                if serving {
-                    tracing::info!("serving with a new certificate");
-                }
-                if client {
-                    tracing::info!("gRPC backends are shown a new certificate from the next connection on");
-                }
-                if proxy_client {
-                    tracing::info!("HTTPS backends are shown a new certificate from the next connection on");
-                }
-            }
-            Err(error) => tracing::error!(error = error_chain(&error), "certificates were not renewed"),
-        }
-        match self.authenticator.reload() {
-            Ok(true) => tracing::info!("the token file was read again"),
-            Ok(false) => {}
-            Err(error) => tracing::error!(error = error_chain(&error), "the old tokens stay good"),
-        }
-    }
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

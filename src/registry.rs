@@ -27,7 +27,7 @@ pub mod validation;
 #[cfg(test)]
 mod tests;
 
-pub use cluster::{from_cluster, names, watch_cluster};
+pub use cluster::{Watched, from_cluster, names, watch_cluster};
 pub use local_caller::LocalCaller;
 pub use manifests::Manifests;
 pub use owned::{AUTOMANAGED, Applied, MANIFEST, Owner, claims};

@@ -9,6 +9,7 @@ use super::{
     aggregation::Source,
     host_name,
     keeper::{self, Given, Keeper},
+    upkeep::Verifiers,
 };
 use crate::{
     authn::Authenticator,
@@ -18,7 +19,7 @@ use crate::{
     data_dir::DataDir,
     lifecycle::{Latch, Lifecycle},
     pki::SharedCa,
-    registry::watch_cluster,
+    registry::{Watched, watch_cluster},
 };
 
 /// The cluster that is served.
@@ -66,29 +67,31 @@ impl<'a> Served<'a> {
         namespaces
     }
 
-    /// The APIServices of the cluster, and what is done for them. Ready is who knows them. The Lease is given back by what
-    /// goes into `leaving`.
+    /// The APIServices of the cluster, what is done for them, and how the kube-apiserver verifies this process. Ready is who
+    /// knows them. The Lease is given back by what goes into `leaving`.
     pub(super) fn source(
         &self,
         config: &Config,
         lifecycle: &Lifecycle,
         tasks: &mut JoinSet<()>,
         leaving: &mut JoinSet<()>,
-    ) -> Source {
+    ) -> (Source, Verifiers) {
         let (client, service) = (self.cluster.client(), self.settings.service.clone());
-        let (snapshots, follow) = watch_cluster(client.clone(), service.clone());
+        let (watched, follow) = watch_cluster(client.clone(), service.clone());
+        let Watched { claims, ca_bundles } = watched;
         tasks.spawn(follow);
-        tasks.spawn(ready(lifecycle.latch("apiservices"), snapshots.clone(), Option::is_some));
+        tasks.spawn(ready(lifecycle.latch("apiservices"), claims.clone(), Option::is_some));
         let host = host_name().map(|name| name.to_string()).unwrap_or_default();
         let identity = format!("{host}_{}", Uuid::new_v4());
         let election = Election::new(client.clone(), &service.namespace, &service.name, identity);
         let given = config.tls.own.as_ref().map(|_| Given { ca_file: self.settings.tls_ca_file.clone() });
         let leads = election.leads();
-        let keeper = Keeper { ca: self.ca.clone(), client, service, given, leads, claims: snapshots.clone() };
+        let audience = Verifiers { name: format!("{}.{}.svc", service.name, service.namespace), ca_bundles };
+        let keeper = Keeper { ca: self.ca.clone(), client, service, given, leads, claims: claims.clone() };
         tasks.spawn(keeper.run());
         let drain = lifecycle.drain();
         leaving.spawn(async move { election.run(drain.draining()).await });
-        Source::Cluster(snapshots)
+        (Source::Cluster(claims), audience)
     }
 }
 

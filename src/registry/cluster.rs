@@ -19,13 +19,24 @@ use super::{
 };
 use crate::{cluster::Pauses, config::ServiceName};
 
+/// What is watched of the APIServices that name this process's Service, as it changes.
+#[derive(Debug, Clone)]
+pub struct Watched {
+    /// What they claim. `None`: the API server has not told of all of them yet.
+    pub claims: watch::Receiver<Option<Arc<Snapshot>>>,
+    /// What the kube-apiserver verifies this process by for each of them, PEM. Where it verifies nothing, or by the
+    /// authorities of its own system, there is none.
+    pub ca_bundles: watch::Receiver<Arc<[Vec<u8>]>>,
+}
+
 /// Watches the APIServices that name `service`, and publishes them as they change. The future must be run; nothing is
 /// published before the API server has told of all of them.
 pub fn watch_cluster(
     client: Client,
     service: ServiceName,
-) -> (watch::Receiver<Option<Arc<Snapshot>>>, impl Future<Output = ()> + Send + use<>) {
+) -> (Watched, impl Future<Output = ()> + Send + use<>) {
     let (publish, snapshots) = watch::channel(None);
+    let (publish_ca_bundles, ca_bundles) = watch::channel(Arc::default());
     let run = async move {
         let events = watcher(Api::<APIService>::all(client), watcher::Config::default());
         let mut events = std::pin::pin!(events.backoff(Pauses::default()).inspect_err(|error| {
@@ -39,7 +50,7 @@ pub fn watch_cluster(
         while let Some(event) = events.next().await {
             let Ok(event) = event else { continue };
             if claims.take(event) {
-                let snapshot = claims.snapshot();
+                let (snapshot, ca_bundles) = (claims.snapshot(), claims.ca_bundles());
                 publish.send_if_modified(|present: &mut Option<Arc<Snapshot>>| {
                     let changed = present.as_ref().is_none_or(|present| present.claims != snapshot.claims);
                     if changed {
@@ -47,17 +58,28 @@ pub fn watch_cluster(
                     }
                     changed
                 });
+                publish_ca_bundles.send_if_modified(|present| {
+                    let changed = *present != ca_bundles;
+                    *present = ca_bundles;
+                    changed
+                });
             }
         }
     };
-    (snapshots, run)
+    (Watched { claims: snapshots, ca_bundles }, run)
 }
 
 struct Claims {
     service: ServiceName,
-    known: BTreeMap<String, Arc<Claim>>,
+    known: BTreeMap<String, Known>,
     /// A list that is under way.
-    listed: BTreeMap<String, Arc<Claim>>,
+    listed: BTreeMap<String, Known>,
+}
+
+/// What is known of an APIService.
+struct Known {
+    claim: Arc<Claim>,
+    ca_bundle: Vec<u8>,
 }
 
 impl Claims {
@@ -70,14 +92,14 @@ impl Claims {
             }
             Event::InitApply(object) => {
                 let name = object.name_any();
-                self.listed.extend(self.claim(object).map(|claim| (name, claim)));
+                self.listed.extend(self.known(object).map(|known| (name, known)));
                 return false;
             }
             Event::InitDone => self.known = std::mem::take(&mut self.listed),
             Event::Apply(object) => {
                 let name = object.name_any();
-                match self.claim(object) {
-                    Some(claim) => self.known.insert(name, claim),
+                match self.known(object) {
+                    Some(known) => self.known.insert(name, known),
                     // It names another Service now.
                     None => self.known.remove(&name),
                 };
@@ -88,20 +110,30 @@ impl Claims {
     }
 
     fn snapshot(&self) -> Snapshot {
-        let mut claims: Vec<Arc<Claim>> = self.known.values().cloned().collect();
+        let mut claims: Vec<Arc<Claim>> = self.known.values().map(|known| known.claim.clone()).collect();
         sort_by_rank(&mut claims, |claim| claim.rank());
         Snapshot { version: 0, claims }
     }
 
-    fn claim(&self, object: APIService) -> Option<Arc<Claim>> {
+    fn ca_bundles(&self) -> Arc<[Vec<u8>]> {
+        let mut bundles: Vec<_> = self.known.values().map(|known| &known.ca_bundle).collect();
+        bundles.retain(|bundle| !bundle.is_empty());
+        bundles.sort_unstable();
+        bundles.dedup();
+        bundles.into_iter().cloned().collect()
+    }
+
+    fn known(&self, object: APIService) -> Option<Known> {
         names(&object, &self.service).then(|| {
+            let ca_bundle = object.spec.as_ref().and_then(|spec| spec.ca_bundle.clone());
+            let ca_bundle = ca_bundle.map(|bundle| bundle.0).unwrap_or_default();
             let claim = claimed(from_cluster(object));
             // spec.service is this process: who else serves it, only the annotation says.
             let target = match claim.target {
                 Target::Grpc { .. } => claim.target,
                 _ => Target::Unnamed,
             };
-            Arc::new(Claim { target, ..claim })
+            Known { claim: Arc::new(Claim { target, ..claim }), ca_bundle }
         })
     }
 }
@@ -149,6 +181,7 @@ pub fn from_cluster(object: APIService) -> ApiService {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use k8s_openapi::ByteString;
     use serde_json::{Value, json};
 
     use super::*;
@@ -187,6 +220,17 @@ mod tests {
         assert_eq!(claim.target, Target::Grpc { url });
         assert!(!claim.insecure_skip_tls_verify, "that is the kube-apiserver's trust in us");
         assert_eq!(snapshot.claim("example.com", "v3").unwrap().target, Target::Unnamed);
+
+        assert!(claims.ca_bundles().is_empty());
+        let trusting = |version: &str, service: &Value, bundle: &str| {
+            let mut object = object(version, service, &backend);
+            object.spec.as_mut().unwrap().ca_bundle = Some(ByteString(bundle.into()));
+            object
+        };
+        claims.take(Event::Apply(trusting("v1", &here, "ours")));
+        claims.take(Event::Apply(trusting("v2", &elsewhere, "theirs")));
+        claims.take(Event::Apply(trusting("v3", &here, "ours")));
+        assert_eq!(*claims.ca_bundles(), [b"ours".to_vec()]);
 
         assert!(claims.take(Event::Apply(object("v1", &elsewhere, &backend))));
         assert!(claims.take(Event::Delete(object("v3", &here, &backend))));
