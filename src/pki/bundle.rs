@@ -159,15 +159,15 @@ mod tests {
             let present: Vec<&[u8]> = present.iter().map(|bundle| bundle.as_bytes()).collect();
             outgoing.follow(wanted, &present, begun + after)
         };
-        assert_eq!(follow(&old, &[&old, ""], Duration::ZERO), [old.clone(), old.clone()]);
+        assert_eq!(follow(&old, &[&old, ""], Duration::ZERO), [old.as_str(), &old]);
         let half = KEPT / 2;
-        assert_eq!(follow(&new, &[&old, "", "garbage"], half), [&both, &new, &new].map(String::clone));
-        assert_eq!(follow(new.trim_end(), &[&both], half), [both.clone()], "each from its own line on");
+        assert_eq!(follow(&new, &[&old, "", "garbage"], half), [both.as_str(), &new, &new]);
+        assert_eq!(follow(new.trim_end(), &[&both], half), [both.as_str()], "each begins a line");
         let nearly = half + KEPT - Duration::from_secs(1);
-        assert_eq!(follow(&new, &[&both, &new], nearly), [both.clone(), new.clone()]);
-        assert_eq!(follow(&new, &[&both], half + KEPT), [new.clone()]);
-        assert_eq!(follow(&new, &[&both], half + KEPT), [new.clone()], "also where it could not be written");
-        assert_eq!(follow(&new, &[&new], half + KEPT), [new.clone()]);
-        assert_eq!(follow(&new, &[&both], half + KEPT), [both], "anew for what somebody has put there anew");
+        assert_eq!(follow(&new, &[&both, &new], nearly), [both.as_str(), &new]);
+        assert_eq!(follow(&new, &[&both], half + KEPT), [new.as_str()]);
+        assert_eq!(follow(&new, &[&both], half + KEPT), [new.as_str()], "also where it could not be written");
+        assert_eq!(follow(&new, &[&new], half + KEPT), [new.as_str()]);
+        assert_eq!(follow(&new, &[&both], half + KEPT), [both.as_str()], "somebody has put it there anew");
     }
 }

@@ -33,7 +33,7 @@ pub struct Plain {
 
 enum At {
     Aggregator(Box<Stack>),
-    KubeApiserver(Cluster),
+    KubeApiserver(Box<Cluster>),
 }
 
 impl Place {
@@ -78,7 +78,7 @@ impl Place {
             },
             version: "Server Version: v1.",
             served_by: "kubridge-system/kubridge",
-            at: At::KubeApiserver(cluster),
+            at: At::KubeApiserver(Box::new(cluster)),
         }
     }
 
