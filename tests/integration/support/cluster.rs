@@ -93,11 +93,6 @@ impl Cluster {
         address
     }
 
-    /// Where a Kubridge listens.
-    pub fn kubridge_address(&self, number: usize) -> SocketAddr {
-        self.kubridges[number].address()
-    }
-
     /// Stops a Kubridge in order.
     pub async fn stop_kubridge(&mut self, number: usize) {
         self.kubridges.remove(number).stop().await.unwrap();

@@ -276,7 +276,8 @@ async fn one_replica_leads_and_another_takes_over() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_is_where_its_ready_endpoints_are() {
-    let cluster = Cluster::start().await;
+    let mut cluster = Cluster::without_kubridge().await;
+    let port = cluster.start_kubridge(&[]).await.port();
     let pod = async |name: &str| {
         let options = inventory::Options {
             listen: (host(), 0).into(),
@@ -305,7 +306,6 @@ async fn a_backend_is_where_its_ready_endpoints_are() {
     };
     slice("old", &old, true).await;
     slice("new", &new, false).await;
-    let port = cluster.kubridge_address(0).port();
     cluster.claim_for(port, "grpc://fleet.default.svc:50051").await;
 
     let kubridge = cluster.direct(0);
