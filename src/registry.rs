@@ -29,7 +29,7 @@ pub mod validation;
 mod tests;
 
 pub use backend::{BrownOut, Declared, Named};
-pub use cluster::{Made, from_cluster, made_for, names, watch_cluster};
+pub use cluster::{Made, Watched, from_cluster, made_for, names, watch_cluster};
 pub use local_caller::LocalCaller;
 pub use manifests::Manifests;
 pub use owned::{AUTOMANAGED, Applied, Kind, MANIFEST, Owner, claims};

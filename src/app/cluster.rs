@@ -12,6 +12,7 @@ use super::{
     host_name,
     keeper::{self, Given, Keeper},
     registrar::{self, Registrar},
+    upkeep::Verifiers,
 };
 use crate::{
     authn::Authenticator,
@@ -21,7 +22,7 @@ use crate::{
     data_dir::DataDir,
     lifecycle::{Latch, Lifecycle},
     pki::SharedCa,
-    registry::watch_cluster,
+    registry::{Watched, watch_cluster},
 };
 
 /// The cluster that is served.
@@ -69,10 +70,18 @@ impl<'a> Served<'a> {
         namespaces
     }
 
-    /// The APIServices of the cluster, and what is done for them. Ready is who knows them.
-    pub(super) fn source(&self, config: &Config, lifecycle: &Lifecycle, tasks: &mut JoinSet<()>) -> Source {
+    /// The APIServices of the cluster, what is done for them, and how the kube-apiserver verifies this process. Ready is who
+    /// knows them. The Lease is given back by what goes into `leaving`.
+    pub(super) fn source(
+        &self,
+        config: &Config,
+        lifecycle: &Lifecycle,
+        tasks: &mut JoinSet<()>,
+        leaving: &mut JoinSet<()>,
+    ) -> (Source, Verifiers) {
         let (client, service) = (self.cluster.client(), self.settings.service.clone());
-        let (snapshots, follow) = watch_cluster(client.clone(), service.clone());
+        let (watched, follow) = watch_cluster(client.clone(), service.clone());
+        let Watched { claims: snapshots, ca_bundles } = watched;
         tasks.spawn(follow);
         tasks.spawn(ready(lifecycle.latch("apiservices"), snapshots.clone(), Option::is_some));
         let host = host_name().map(|name| name.to_string()).unwrap_or_default();
@@ -90,13 +99,14 @@ impl<'a> Served<'a> {
             claims: snapshots.clone(),
             trusted,
         };
+        let audience = Verifiers { name: format!("{}.{}.svc", service.name, service.namespace), ca_bundles };
         tasks.spawn(keeper.run());
         let known =
             registrar::Known { leads: election.leads(), snapshots: snapshots.clone(), reports: said, bundle };
         tasks.spawn(Registrar::new(client, service, config.allow_k8s_io_claims, known).run());
         let drain = lifecycle.drain();
-        tasks.spawn(async move { election.run(drain.draining()).await });
-        Source::Cluster { snapshots, reports }
+        leaving.spawn(async move { election.run(drain.draining()).await });
+        (Source::Cluster { snapshots, reports }, audience)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod backends;
 mod callers;
+mod certificates;
 mod delegate;
 mod deploy;
 mod doctor;
