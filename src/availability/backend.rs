@@ -73,7 +73,9 @@ fn connected(of: &Examined<'_>) -> Condition {
             condition(BackendReason::Connected, format!("connected to {}", of.url))
         }
         Ok(Verdict::Unavailable { message, .. }) => {
-            condition(BackendReason::NotConnected, format!("{}: {}", of.url, without(of.url, message)))
+            let names_it = message.starts_with(of.url);
+            let message = if names_it { message.to_string() } else { format!("{}: {message}", of.url) };
+            condition(BackendReason::NotConnected, message)
         }
     }
 }
