@@ -19,12 +19,14 @@ pub mod authentication;
 pub mod lease;
 pub mod namespaces;
 pub mod review;
+pub mod schemas;
 pub mod services;
 
 pub use authentication::AuthenticationConfig;
 pub use lease::Election;
 pub use namespaces::Namespaces;
 pub use review::Unanswered;
+pub use schemas::Schemas;
 pub use services::{NoPlace, Place, Service, ServiceWatch, Services, Unplaced, places};
 
 use crate::backoff;
