@@ -13,7 +13,7 @@ use super::{
 use crate::{
     authn::Authenticator,
     authz::{self, Authorizer},
-    cluster::{Cluster, Election, Namespaces, Services, authentication},
+    cluster::{Cluster, Election, Namespaces, Schemas, Services, authentication},
     config::{self, Config, ServiceName},
     data_dir::DataDir,
     lifecycle::{Latch, Lifecycle},
@@ -26,6 +26,7 @@ pub(super) struct Served<'a> {
     cluster: Cluster,
     settings: &'a config::Cluster,
     ca: SharedCa,
+    election: Election,
 }
 
 impl<'a> Served<'a> {
@@ -38,7 +39,10 @@ impl<'a> Served<'a> {
         let ca = SharedCa::new(cluster.client(), namespace, &format!("{name}-ca"), data_dir)?;
         let before = data_dir.join("pki/ca.pem").exists();
         keeper::take_over(&ca, before).await.context("the cluster's API server is needed for it")?;
-        Ok(Some(Self { cluster, settings, ca }))
+        let host = host_name().map(|name| name.to_string()).unwrap_or_default();
+        let identity = format!("{host}_{}", Uuid::new_v4());
+        let election = Election::new(cluster.client(), namespace, name, identity);
+        Ok(Some(Self { cluster, settings, ca, election }))
     }
 
     /// Who calls, as the cluster knows it. Ready is who knows whom the cluster trusts.
@@ -66,18 +70,29 @@ impl<'a> Served<'a> {
         namespaces
     }
 
+    /// The schemas that all replicas serve. Ready is who knows which there are.
+    pub(super) fn schemas(&self, lifecycle: &Lifecycle, tasks: &mut JoinSet<()>) -> Schemas {
+        let namespace = &self.settings.service.namespace;
+        let (schemas, follow) = Schemas::new(self.cluster.client(), namespace, self.election.leads());
+        tasks.spawn(follow);
+        let (latch, known) = (lifecycle.latch("schemas"), schemas.clone().known());
+        tasks.spawn(async move {
+            known.await;
+            latch.set();
+        });
+        schemas
+    }
+
     /// The APIServices of the cluster, and what is done for them. Ready is who knows them.
-    pub(super) fn source(&self, config: &Config, lifecycle: &Lifecycle, tasks: &mut JoinSet<()>) -> Source {
+    pub(super) fn source(self, config: &Config, lifecycle: &Lifecycle, tasks: &mut JoinSet<()>) -> Source {
         let (client, service) = (self.cluster.client(), self.settings.service.clone());
         let (snapshots, follow) = watch_cluster(client.clone(), service.clone());
         tasks.spawn(follow);
         tasks.spawn(ready(lifecycle.latch("apiservices"), snapshots.clone(), Option::is_some));
-        let host = host_name().map(|name| name.to_string()).unwrap_or_default();
-        let identity = format!("{host}_{}", Uuid::new_v4());
-        let election = Election::new(client.clone(), &service.namespace, &service.name, identity);
+        let election = self.election;
         let given = config.tls.own.as_ref().map(|_| Given { ca_file: self.settings.tls_ca_file.clone() });
         let leads = election.leads();
-        let keeper = Keeper { ca: self.ca.clone(), client, service, given, leads, claims: snapshots.clone() };
+        let keeper = Keeper { ca: self.ca, client, service, given, leads, claims: snapshots.clone() };
         tasks.spawn(keeper.run());
         let drain = lifecycle.drain();
         tasks.spawn(async move { election.run(drain.draining()).await });
