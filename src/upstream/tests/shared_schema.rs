@@ -192,7 +192,10 @@ async fn why_it_cannot_be_stored_is_said_until_it_can() {
     let why: Arc<str> = "the Role kubridge is missing".into();
     rig.script.shared.send_modify(|shared| shared.unshared = Some(Arc::clone(&why)));
     let state = rig.until(|state| state.rejected.is_some()).await;
-    assert_eq!(state.rejected.unwrap().faults, ["the Role kubridge is missing"]);
+    assert_eq!(
+        state.rejected.unwrap().faults,
+        ["it cannot be shared by all replicas: the Role kubridge is missing"]
+    );
     assert_eq!(state.current.as_deref(), Some(&4));
     rig.store(&offer);
     let state = rig.until(|state| state.current.as_deref() == Some(&6)).await;

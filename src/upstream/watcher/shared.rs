@@ -316,7 +316,7 @@ impl<T: Send + Sync + 'static> SchemaWatcher<T> {
 
 /// Says why what the leader has read and accepted is not in use; whether that is news.
 fn set_unshared<T>(state: &mut SchemaState<T>, shared: &Shared) -> bool {
-    let faults = shared.unshared.as_ref().map(|why| vec![why.to_string()]);
+    let faults = shared.unshared.as_ref().map(|why| vec![format!("it cannot be shared by all replicas: {why}")]);
     let changed = state.rejected.as_ref().map(|rejected| &rejected.faults) != faults.as_ref();
     state.rejected = faults.map(|faults| Arc::new(Rejected { faults }));
     changed
