@@ -303,7 +303,7 @@ impl<T: Send + Sync + 'static> SchemaWatcher<T> {
                 }
                 let good = self.seen_is_good;
                 if good {
-                    self.confirm().await;
+                    self.confirm(asked_at).await;
                 }
                 self.state.send_if_modified(|state| {
                     if good {

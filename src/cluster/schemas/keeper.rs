@@ -235,3 +235,15 @@ impl Keeper {
 fn is_due(written: SystemTime, confirmed: SystemTime) -> bool {
     confirmed.duration_since(written).is_ok_and(|since| since >= CONFIRM)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_confirmation_is_written_every_ten_minutes() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        assert!(!is_due(at(1000), at(1000)) && !is_due(at(1000), at(1599)) && is_due(at(1000), at(1600)));
+        assert!(!is_due(at(1000), at(0)), "a clock that was set back");
+    }
+}

@@ -167,10 +167,7 @@ async fn what_is_unchanged_is_written_now_and_then_to_say_when_it_was_confirmed(
     leader.offer(&first, start());
     let shared = leader.serves(&first).await;
     server.writes();
-    leader.offer(&first, start() + Duration::from_secs(599));
-    // Whatever is offered next is looked at after that.
     let late = start() + Duration::from_secs(600);
-    tokio::task::yield_now().await;
     leader.offer(&first, late);
     let confirmed = leader.until(|shared| shared.confirmed_at == Some(late)).await;
     assert!(

@@ -132,6 +132,9 @@ async fn a_replica_that_does_not_lead_serves_what_all_serve_and_asks_nobody() {
 
     // The leader says that it still is what the backend serves.
     rig.script.shared.send_replace(all_serve(&first, at(600)));
+    while rig.handle.state().borrow().confirmed_at != Some(at(600)) {
+        tokio::task::yield_now().await;
+    }
     rig.script.shared.send_replace(all_serve(&accepted(b"better", "e2"), at(700)));
     let state = rig.until(|state| state.current.as_deref() == Some(&6)).await;
     assert_eq!((state.confirmed_at, state.rejected, state.last_error.is_none()), (Some(at(700)), None, true));
@@ -302,9 +305,15 @@ async fn what_all_serve_goes_before_what_is_kept_and_is_kept() {
     assert_eq!((state.current.as_deref(), state.rejected.is_some()), (Some(&12), true));
     drop(rig);
 
-    let rig = Rig::with(b"good", "e1", all_serve(&accepted(b"good", "e1"), at(5)), false, Some(keep)).await;
+    let good = accepted(b"good", "e1");
+    let rig = Rig::with(b"good", "e1", all_serve(&good, at(5)), false, Some(keep)).await;
     assert_eq!(rig.handle.state().borrow().current.as_deref(), Some(&4));
-    assert_eq!(store.read("grpc://fleet:1").unwrap().entry.parts["descriptors"], b"good");
+    let kept = store.read("grpc://fleet:1").unwrap();
+    assert_eq!((kept.entry.parts["descriptors"].as_slice(), kept.confirmed_at), (&b"good"[..], at(5)));
+    rig.script.shared.send_replace(all_serve(&good, at(600)));
+    while store.read("grpc://fleet:1").unwrap().confirmed_at != at(600) {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]

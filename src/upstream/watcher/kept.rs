@@ -77,10 +77,10 @@ impl<T: Send + Sync + 'static> SchemaWatcher<T> {
         }
     }
 
-    /// Notes that what is on the disk is still what the backend serves.
-    pub(super) async fn confirm(&self) {
+    /// Notes when the backend last said that it serves what is on the disk.
+    pub(super) async fn confirm(&self, at: SystemTime) {
         let Some(keep) = self.keep.clone() else { return };
-        let confirmed = move || keep.store.confirm(&keep.subject, SystemTime::now());
+        let confirmed = move || keep.store.confirm(&keep.subject, at);
         let _ = tokio::task::spawn_blocking(confirmed).await;
     }
 }

@@ -132,7 +132,7 @@ impl<T: Send + Sync + 'static> SchemaWatcher<T> {
         }
         let Some(schema) = &shared.schema else { return };
         if part.taken.as_ref().is_some_and(|taken| Arc::ptr_eq(&taken.schema, schema)) {
-            return self.take_note(&shared);
+            return self.take_note(&shared).await;
         }
         let mut taken = Taken { schema: Arc::clone(schema), is_good: false };
         let fetched = taken.fetched();
@@ -146,19 +146,31 @@ impl<T: Send + Sync + 'static> SchemaWatcher<T> {
             self.seen_is_good = is_good;
         }
         if is_good {
-            self.keep(fetched).await;
+            self.keep_shared(fetched, &shared).await;
         }
         self.use_shared(compiled, &shared);
         self.stand_by();
     }
 
+    async fn keep_shared(&self, schema: FetchedSchema, shared: &Shared) {
+        self.keep(schema).await;
+        if let Some(at) = shared.confirmed_at {
+            self.confirm(at).await;
+        }
+    }
+
     /// The same schema as before; what is said of it may be news.
-    fn take_note(&self, shared: &Shared) {
+    async fn take_note(&self, shared: &Shared) {
         let Some(part @ Part { taken: Some(taken), .. }) = &self.part else { return };
         let differs = part.leads() && self.has_read_another(&taken.fetched());
+        let confirmed_at = self.state.borrow().confirmed_at.max(shared.confirmed_at);
+        let news = confirmed_at.filter(|at| taken.is_good && self.state.borrow().confirmed_at != Some(*at));
+        if let Some(at) = news {
+            self.confirm(at).await;
+        }
         self.state.send_if_modified(|state| {
             if taken.is_good {
-                state.confirmed_at = state.confirmed_at.max(shared.confirmed_at);
+                state.confirmed_at = confirmed_at;
             }
             differs && self.seen_is_good && set_unshared(state, shared)
         });
@@ -220,7 +232,7 @@ impl<T: Send + Sync + 'static> SchemaWatcher<T> {
         let shared = sharing.shared.borrow().clone();
         let is_shared = self.seen.as_ref().is_some_and(|seen| seen.bytes == taken.schema.bytes);
         if is_shared && self.seen_is_good {
-            self.confirm().await;
+            self.confirm(asked_at).await;
         }
         self.state.send_if_modified(|state| {
             let mut changed = state.last_error.take().is_some();
@@ -305,7 +317,7 @@ impl<T: Send + Sync + 'static> SchemaWatcher<T> {
         }
         if !unchanged {
             if compiled.is_ok() {
-                self.keep(fetched).await;
+                self.keep_shared(fetched, &shared).await;
             }
             self.use_shared(compiled, &shared);
             self.stand_by();
@@ -316,7 +328,8 @@ impl<T: Send + Sync + 'static> SchemaWatcher<T> {
 
 /// Says why what the leader has read and accepted is not in use; whether that is news.
 fn set_unshared<T>(state: &mut SchemaState<T>, shared: &Shared) -> bool {
-    let faults = shared.unshared.as_ref().map(|why| vec![format!("it cannot be shared by all replicas: {why}")]);
+    let faults =
+        shared.unshared.as_ref().map(|why| vec![format!("it cannot be shared by all replicas: {why}")]);
     let changed = state.rejected.as_ref().map(|rejected| &rejected.faults) != faults.as_ref();
     state.rejected = faults.map(|faults| Arc::new(Rejected { faults }));
     changed

@@ -9,3 +9,4 @@ mod flunders;
 mod in_cluster;
 mod plane;
 mod replicas;
+mod schemas;
