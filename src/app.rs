@@ -109,6 +109,7 @@ impl App {
             proxy_identity: pki.proxy_client(),
             service_rules: config.service_rules.clone(),
             kept: LastKnownGood::open(data_dir.path())?,
+            schemas: served.as_ref().map(|served| served.schemas(&lifecycle, &mut tasks)),
             max_age: config.discovery_max_age,
             delegate: delegate(&config, &data_dir, &pki, &mut tasks).await?,
             descriptor_sets: config
@@ -125,7 +126,8 @@ impl App {
         };
         let metrics = Metrics::new();
         let traces = observe::traces(&config)?;
-        let (source, audience) = match &served {
+        let namespaces = served.as_ref().map(|served| served.namespaces(&mut tasks));
+        let (source, audience) = match served {
             None => (
                 embedded(&config, &data_dir, authorizer.clone(), &metrics, mappings, &mut tasks).await?,
                 None,
@@ -135,7 +137,6 @@ impl App {
                 (source, Some(audience))
             }
         };
-        let namespaces = served.as_ref().map(|served| served.namespaces(&mut tasks));
         let rooms = wire(source, namespaces, configured, (&lifecycle, &metrics), &mut tasks).await?;
         let router = Router {
             lifecycle: lifecycle.clone(),

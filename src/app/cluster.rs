@@ -17,7 +17,7 @@ use super::{
 use crate::{
     authn::Authenticator,
     authz::{self, Authorizer},
-    cluster::{Cluster, Election, Namespaces, Services, authentication},
+    cluster::{Cluster, Election, Namespaces, Schemas, Services, authentication},
     config::{self, Config, ServiceName},
     data_dir::DataDir,
     lifecycle::{Latch, Lifecycle},
@@ -30,6 +30,7 @@ pub(super) struct Served<'a> {
     cluster: Cluster,
     settings: &'a config::Cluster,
     ca: SharedCa,
+    election: Election,
 }
 
 impl<'a> Served<'a> {
@@ -42,7 +43,10 @@ impl<'a> Served<'a> {
         let ca = SharedCa::new(cluster.client(), namespace, &format!("{name}-ca"), data_dir)?;
         let before = data_dir.join("pki/ca.pem").exists();
         keeper::take_over(&ca, before).await.context("the cluster's API server is needed for it")?;
-        Ok(Some(Self { cluster, settings, ca }))
+        let host = host_name().map(|name| name.to_string()).unwrap_or_default();
+        let identity = format!("{host}_{}", Uuid::new_v4());
+        let election = Election::new(cluster.client(), namespace, name, identity);
+        Ok(Some(Self { cluster, settings, ca, election }))
     }
 
     /// Who calls, as the cluster knows it. Ready is who knows whom the cluster trusts.
@@ -70,10 +74,23 @@ impl<'a> Served<'a> {
         namespaces
     }
 
+    /// The schemas that all replicas serve. Ready is who knows which there are.
+    pub(super) fn schemas(&self, lifecycle: &Lifecycle, tasks: &mut JoinSet<()>) -> Schemas {
+        let namespace = &self.settings.service.namespace;
+        let (schemas, follow) = Schemas::new(self.cluster.client(), namespace, self.election.leads());
+        tasks.spawn(follow);
+        let (latch, known) = (lifecycle.latch("schemas"), schemas.clone().known());
+        tasks.spawn(async move {
+            known.await;
+            latch.set();
+        });
+        schemas
+    }
+
     /// The APIServices of the cluster, what is done for them, and how the kube-apiserver verifies this process. Ready is who
     /// knows them. The Lease is given back by what goes into `leaving`.
     pub(super) fn source(
-        &self,
+        self,
         config: &Config,
         lifecycle: &Lifecycle,
         tasks: &mut JoinSet<()>,
@@ -84,14 +101,12 @@ impl<'a> Served<'a> {
         let Watched { claims: snapshots, ca_bundles } = watched;
         tasks.spawn(follow);
         tasks.spawn(ready(lifecycle.latch("apiservices"), snapshots.clone(), Option::is_some));
-        let host = host_name().map(|name| name.to_string()).unwrap_or_default();
-        let identity = format!("{host}_{}", Uuid::new_v4());
-        let election = Election::new(client.clone(), &service.namespace, &service.name, identity);
+        let election = self.election;
         let given = config.tls.own.as_ref().map(|_| Given { ca_file: self.settings.tls_ca_file.clone() });
         let (trusted, bundle) = watch::channel(None);
         let (reports, said) = watch::channel(Arc::default());
         let keeper = Keeper {
-            ca: self.ca.clone(),
+            ca: self.ca,
             client: client.clone(),
             service: service.clone(),
             given,

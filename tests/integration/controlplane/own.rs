@@ -10,3 +10,4 @@ mod flunders;
 mod in_cluster;
 mod plane;
 mod replicas;
+mod schemas;
