@@ -280,6 +280,11 @@ impl Method {
         self.path.split_once('#').map_or(&*self.path, |(called, _)| called)
     }
 
+    /// Whether a List can say where the next page begins, and be told.
+    pub fn pages(&self) -> bool {
+        self.binds(&Source::ListOptions) || self.binds(&Source::Continue)
+    }
+
     /// Whether the request has a place for `source`.
     pub fn binds(&self, source: &Source) -> bool {
         self.request.iter().any(|b| b.source == *source)

@@ -30,6 +30,7 @@ use crate::{
 };
 
 mod backends;
+mod brown_out;
 mod compiler;
 mod delegate;
 mod look;

@@ -1,10 +1,7 @@
 //! An [`Observation`] -> the conditions of the APIService. Pure, and without the time of the moment: the same
 //! observation says the same words each time, so that nothing is written while nothing changes.
 
-use std::time::SystemTime;
-
 use kubridge_bridge::proto::Condition;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
     https::probe_path,
@@ -12,7 +9,7 @@ use super::{
     reason::Reason,
     tracker::{Cause, Verdict},
 };
-use crate::upstream::FailureReason;
+use crate::{telemetry::timestamp, upstream::FailureReason};
 
 pub use crate::registry::{AVAILABLE, DISCOVERY_CURRENT};
 
@@ -236,11 +233,4 @@ fn is_grpc(url: &str) -> bool {
 /// An error names the backend that it is from; the message around it has done so already.
 fn without(url: &str, error: &str) -> String {
     error.replace(&format!("{url} ("), "(").replace(&format!("{url}: "), "")
-}
-
-/// RFC 3339, to the second, in UTC.
-fn timestamp(time: SystemTime) -> String {
-    let time = OffsetDateTime::from(time);
-    let whole = time.replace_nanosecond(0).unwrap_or(time);
-    whole.format(&Rfc3339).unwrap_or_else(|_| whole.to_string())
 }

@@ -26,9 +26,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::compiler::{Compiler, follow};
+use super::{
+    brown_out::{self, Watched},
+    compiler::{Compiler, follow},
+};
 use crate::{
     availability::{self, Availability, Confirmation, Flaw, Verdict},
+    brown_out::Policy,
     config::ServiceRules,
     last_known_good::LastKnownGood,
     made_watch::MadeWatch,
@@ -128,6 +132,8 @@ struct Running {
     backend: upstream::Backend,
     verdict: watch::Receiver<Verdict>,
     source: Source,
+    /// What is answered while it cannot be reached.
+    brown_out: Option<Policy>,
     /// When it was last seen to be as it says it is, and whether it is now.
     live: Live,
     cancel: CancellationToken,
@@ -156,6 +162,8 @@ pub(super) struct Known {
     pub(super) backend: upstream::Backend,
     pub(super) verdict: Verdict,
     pub(super) learnt: Learnt,
+    /// What is answered while it cannot be reached.
+    pub(super) brown_out: Option<Policy>,
     live: bool,
     last_live: Option<SystemTime>,
 }
@@ -238,7 +246,7 @@ impl Backends {
         let (mut missing, before) = (Vec::new(), self.entries.len());
         for (key, versions) in wanted {
             match self.entries.get(&key) {
-                Some(Entry::Running(running)) => running.want(versions),
+                Some(Entry::Running(running)) => running.want(&versions),
                 Some(Entry::Unusable { .. }) => {}
                 None => missing.push((key, versions)),
             }
@@ -297,9 +305,9 @@ impl Backends {
 }
 
 impl Running {
-    fn want(&self, versions: Vec<GroupVersion>) {
+    fn want(&self, versions: &[GroupVersion]) {
         if let Source::Documents { wanted, probed, .. } = &self.source {
-            probed.send_replace(probe_path(&versions));
+            probed.send_replace(probe_path(versions));
             wanted.send_if_modified(|present| {
                 let changed = **present != *versions;
                 if changed {
@@ -307,6 +315,9 @@ impl Running {
                 }
                 changed
             });
+        }
+        if let Some(Policy::Snapshot(snapshots)) = &self.brown_out {
+            snapshots.retain(|group, version| versions.iter().any(|(g, v)| (&**g, &**v) == (group, version)));
         }
     }
 
@@ -332,7 +343,8 @@ impl Running {
             self.live.last = Some(now);
         }
         self.live.now = live;
-        Known { backend: self.backend.clone(), verdict, learnt, live, last_live: self.live.last }
+        let (backend, brown_out) = (self.backend.clone(), self.brown_out.clone());
+        Known { backend, verdict, learnt, brown_out, live, last_live: self.live.last }
     }
 }
 
@@ -351,6 +363,7 @@ impl Settings {
         let cancel = CancellationToken::new();
         let mut work: Vec<Work> = Vec::new();
         let settings = availability::Settings::default();
+        let mut brown_out = None;
         let (source, availability) = if key.is_https() {
             let (probed, path) = watch::channel(probe_path(&versions));
             let (wanted, claims) = watch::channel(Arc::from(versions));
@@ -388,12 +401,16 @@ impl Settings {
             work.push(until(cancel.clone(), watch));
             let (made, pollers) = MadeWatch::new(Arc::clone(&self.metrics));
             work.push(until(cancel.clone(), pollers));
+            if let Some(Watched { policy, work: watch }) = brown_out::start(&key, availability.verdict()) {
+                brown_out = Some(policy);
+                work.push(until(cancel.clone(), watch));
+            }
             (Source::Schema(schema, made), availability)
         };
         let verdict = availability.verdict();
         work.push(wake(verdict.clone(), cancel.clone()));
         backend.connect();
-        let running = Running { backend, verdict, source, live: Live::default(), cancel };
+        let running = Running { backend, verdict, source, brown_out, live: Live::default(), cancel };
         (key, Entry::Running(Box::new(running)), work)
     }
 }

@@ -110,7 +110,8 @@ impl Look {
                 });
                 let Some(api) = api else { return Self::unserved(claim, observation) };
                 let mapped = state.current.as_ref().and_then(|schema| schema.mapped.clone());
-                let backend = Backend::remote(known.backend.clone(), handle.clone(), mapped, made.clone());
+                let (backend, brown_out) = (known.backend.clone(), known.brown_out.clone());
+                let backend = Backend::remote(backend, handle.clone(), &api, mapped, made.clone(), brown_out);
                 Self {
                     said: Said::BySchema(Arc::clone(&api)),
                     source: Some((Origin::Backend, Source::Schema(Arc::clone(&api)))),

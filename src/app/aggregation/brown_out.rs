@@ -1,0 +1,46 @@
+//! What is answered while a backend cannot be reached: as its Backend object says.
+
+use futures::{FutureExt as _, future::BoxFuture};
+use tokio::sync::watch;
+
+use super::backends::Key;
+use crate::{
+    availability::Verdict,
+    brown_out::{Policy, Snapshots, Sweeps},
+    registry::BrownOut,
+};
+
+/// A policy, and what must run with the backend.
+pub(super) struct Watched {
+    pub(super) policy: Policy,
+    pub(super) work: BoxFuture<'static, ()>,
+}
+
+/// What is to be done for a gRPC backend; `None`: its requests fail while it is away.
+pub(super) fn start(key: &Key, verdict: watch::Receiver<Verdict>) -> Option<Watched> {
+    let named = key.backend.as_ref()?;
+    let (tell, away) = watch::channel(verdict.borrow().is_away());
+    let follow = follow(verdict, tell);
+    Some(match named.brown_out {
+        BrownOut::Fail => return None,
+        BrownOut::Snapshot => {
+            let (snapshots, keeper) = Snapshots::new(&named.name, away);
+            let work = futures::future::join(follow, keeper).map(|_| ());
+            Watched { policy: Policy::Snapshot(snapshots), work: work.boxed() }
+        }
+        BrownOut::AssumeEmpty => {
+            Watched { policy: Policy::AssumeEmpty(Sweeps::new(&named.name, away)), work: follow.boxed() }
+        }
+    })
+}
+
+/// Tells whether the backend answers nothing, as it changes.
+async fn follow(mut verdict: watch::Receiver<Verdict>, away: watch::Sender<bool>) {
+    loop {
+        let is_away = verdict.borrow_and_update().is_away();
+        away.send_if_modified(|was| std::mem::replace(was, is_away) != is_away);
+        if verdict.changed().await.is_err() {
+            return;
+        }
+    }
+}
