@@ -5,7 +5,7 @@
 //! | `tracker` | pure: what was seen of one backend, and when -> a [`Verdict`], and when the next look is due |
 //! | `observation` | what is known of whatever serves one APIService, its documents included |
 //! | `probe` | [`Availability`]: the thin loop around a tracker; `grpc` and `https` say what it listens to |
-//! | `conditions` | pure: an [`Observation`] -> the conditions `Available` and `DiscoveryCurrent` |
+//! | `conditions` | pure: an [`Observation`] -> the conditions `Available`, `DiscoveryCurrent` and `MethodsUnimplemented` |
 //! | `reason` | every [`Reason`] that they can have |
 //!
 //! Nothing here starts a task. For each backend the application makes an [`Availability`] ([`Availability::grpc`],
@@ -21,7 +21,9 @@ mod probe;
 mod reason;
 mod tracker;
 
-pub use conditions::{AVAILABLE, DISCOVERY_CURRENT, conditions};
+pub use conditions::{
+    AVAILABLE, DISCOVERY_CURRENT, METHODS_UNIMPLEMENTED, conditions, methods_unimplemented,
+};
 pub use https::probe_path;
 pub use observation::{Confirmation, Documents, Flaw, Observation, Remote};
 pub use probe::Availability;

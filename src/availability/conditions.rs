@@ -11,10 +11,13 @@ use super::{
 };
 use crate::{telemetry::timestamp, upstream::FailureReason};
 
-pub use crate::registry::{AVAILABLE, DISCOVERY_CURRENT};
+pub use crate::registry::{AVAILABLE, DISCOVERY_CURRENT, METHODS_UNIMPLEMENTED};
 
 #[cfg(test)]
 mod tests;
+
+/// So many methods are named.
+const NAMED: usize = 10;
 
 /// Where address and CA are written.
 const WHERE: &str = "the address is in the annotation kubridge.io/backend or spec.service, the CA in \
@@ -24,12 +27,31 @@ const WHERE: &str = "the address is in the annotation kubridge.io/backend or spe
 /// What there is to say, without times: `lastTransitionTime` is the writer's. A type that is missing stays as it
 /// was written last: after a restart nothing new is known of a backend until it was asked.
 pub fn conditions(observation: &Observation) -> Vec<Condition> {
-    let mut said = Vec::with_capacity(2);
+    let mut said = Vec::with_capacity(3);
     said.extend(available(observation));
     if let Observation::Remote(remote) = observation {
         said.push(discovery_current(remote));
+        said.extend(remote.unimplemented.as_deref().map(methods_unimplemented));
     }
     said
+}
+
+/// Which methods of its schema a backend answers with UNIMPLEMENTED.
+pub fn methods_unimplemented(methods: &[String]) -> Condition {
+    if methods.is_empty() {
+        let message = "no method of the schema has been answered with UNIMPLEMENTED since the backend was last connected";
+        return condition(Reason::AllImplemented, message.to_owned());
+    }
+    let named = methods.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = match methods.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let message = format!(
+        "the backend answers {named}{more} with UNIMPLEMENTED: implement what the proto declares, or remove it there, so that \
+         discovery does not promise it"
+    );
+    condition(Reason::MethodsUnimplemented, message)
 }
 
 fn available(observation: &Observation) -> Option<Condition> {

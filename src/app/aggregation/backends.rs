@@ -134,6 +134,8 @@ struct Running {
     source: Source,
     /// What is answered while it cannot be reached.
     brown_out: Option<Policy>,
+    /// Whose methods it is known to have or lack.
+    schema: Option<Arc<Schema>>,
     /// When it was last seen to be as it says it is, and whether it is now.
     live: Live,
     cancel: CancellationToken,
@@ -164,6 +166,8 @@ pub(super) struct Known {
     pub(super) learnt: Learnt,
     /// What is answered while it cannot be reached.
     pub(super) brown_out: Option<Policy>,
+    /// The methods of its schema that it answers with UNIMPLEMENTED: "/inventory.v1.Machines/GetMachine".
+    pub(super) unimplemented: Vec<String>,
     live: bool,
     last_live: Option<SystemTime>,
 }
@@ -326,6 +330,12 @@ impl Running {
         let (learnt, fresh) = match &self.source {
             Source::Schema(handle, made) => {
                 let state = handle.state().borrow().clone();
+                if let Some(schema) = &state.current
+                    && !self.schema.as_ref().is_some_and(|known| Arc::ptr_eq(known, schema))
+                {
+                    self.backend.unimplemented().set_methods(schema.called());
+                    self.schema = Some(Arc::clone(schema));
+                }
                 let fresh = state.last_error.is_none()
                     && !matches!(state.source, None | Some(upstream::SchemaSource::Kept));
                 (Learnt::Schema { state, handle: handle.clone(), made: made.clone(), unmapped }, fresh)
@@ -344,7 +354,8 @@ impl Running {
         }
         self.live.now = live;
         let (backend, brown_out) = (self.backend.clone(), self.brown_out.clone());
-        Known { backend, verdict, learnt, brown_out, live, last_live: self.live.last }
+        let unimplemented = backend.unimplemented().found();
+        Known { backend, verdict, learnt, brown_out, unimplemented, live, last_live: self.live.last }
     }
 }
 
@@ -399,6 +410,8 @@ impl Settings {
             work.push(until(cancel.clone(), follow(self.mappings.clone(), schema.clone())));
             let (availability, watch) = Availability::grpc(backend.clone(), settings);
             work.push(until(cancel.clone(), watch));
+            work.push(wake(backend.unimplemented().news(), cancel.clone()));
+            work.push(until(cancel.clone(), forget_methods(backend.clone())));
             let (made, pollers) = MadeWatch::new(Arc::clone(&self.metrics));
             work.push(until(cancel.clone(), pollers));
             if let Some(Watched { policy, work: watch }) = brown_out::start(&key, availability.verdict()) {
@@ -410,7 +423,8 @@ impl Settings {
         let verdict = availability.verdict();
         work.push(wake(verdict.clone(), cancel.clone()));
         backend.connect();
-        let running = Running { backend, verdict, source, brown_out, live: Live::default(), cancel };
+        let live = Live::default();
+        let running = Running { backend, verdict, source, brown_out, schema: None, live, cancel };
         (key, Entry::Running(Box::new(running)), work)
     }
 }
@@ -472,6 +486,14 @@ fn probe_path(versions: &[GroupVersion]) -> String {
 
 fn until(cancel: CancellationToken, work: impl Future<Output = ()> + Send + 'static) -> Work {
     Box::new(move |_| cancel.run_until_cancelled_owned(work).map(|_| ()).boxed())
+}
+
+/// A backend that has come back may be another one, with other methods.
+async fn forget_methods(backend: upstream::Backend) {
+    let mut returns = backend.returns();
+    while returns.changed().await.is_ok() {
+        backend.unimplemented().clear();
+    }
 }
 
 /// Wakes the loop whenever a state changes.

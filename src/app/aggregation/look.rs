@@ -75,8 +75,15 @@ impl Look {
     }
 
     /// Served by a backend.
-    pub(super) fn remote(claim: &Claim, known: &Known, max_age: Duration, now: SystemTime) -> Self {
-        let remote = |documents| {
+    /// `says_methods`: the claim says already which methods are not implemented, or that there are none.
+    pub(super) fn remote(
+        claim: &Claim,
+        known: &Known,
+        says_methods: bool,
+        max_age: Duration,
+        now: SystemTime,
+    ) -> Self {
+        let remote = |documents, unimplemented: Vec<String>| {
             let service = match &claim.target {
                 Target::Service { namespace, name, .. } => Some((namespace.clone(), name.clone())),
                 Target::Local | Target::Unnamed | Target::Grpc { .. } | Target::UnknownProtocol { .. } => {
@@ -89,12 +96,14 @@ impl Look {
                 group_version: format!("{}/{}", claim.group, claim.version),
                 verdict: known.verdict.clone(),
                 documents,
+                unimplemented: Some(unimplemented).filter(|methods| says_methods || !methods.is_empty()),
             })
         };
         match &known.learnt {
             Learnt::Schema { state, handle, made, unmapped } => {
                 let api = state.current.as_ref().and_then(|schema| find(schema, claim));
-                let observation = remote(match (&state.current, &api) {
+                let unimplemented = api.as_ref().map(|api| lacking(api, known)).unwrap_or_default();
+                let documents = match (&state.current, &api) {
                     (Some(_), Some(_)) => Documents::Known {
                         confirmation: known.confirmation(state.confirmed_at, max_age, now),
                         newer_rejected: state.rejected.as_ref().map(|rejected| rejected.faults.join("; ")),
@@ -107,7 +116,8 @@ impl Look {
                         (None, Some(error)) => Documents::Missing { last_error: error.to_string() },
                         (None, None) => Documents::Pending,
                     },
-                });
+                };
+                let observation = remote(documents, unimplemented);
                 let Some(api) = api else { return Self::unserved(claim, observation) };
                 let mapped = state.current.as_ref().and_then(|schema| schema.mapped.clone());
                 let (backend, brown_out) = (known.backend.clone(), known.brown_out.clone());
@@ -123,8 +133,8 @@ impl Look {
                 let version = (claim.group.clone(), claim.version.clone());
                 let documents_known = documents.versions.get(&version);
                 let route = Route::Forward(Forward::new(known.backend.clone(), &claim.name));
-                let observation =
-                    remote(https_documents(known, documents.asked, documents_known, max_age, now));
+                let documents = https_documents(known, documents.asked, documents_known, max_age, now);
+                let observation = remote(documents, Vec::new());
                 let source = documents_known.and_then(source).map(|source| (Origin::Backend, source));
                 Self { route, said: said(documents_known), source, observation }
             }
@@ -164,6 +174,12 @@ impl Look {
             | Documents::NotDeclared { .. } => (Freshness::Stale, None),
         }
     }
+}
+
+/// The methods of an API that its backend does not have.
+fn lacking(api: &Api, known: &Known) -> Vec<String> {
+    let of_api = |path: &&String| api.called().any(|called| called == **path);
+    known.unimplemented.iter().filter(of_api).cloned().collect()
 }
 
 fn https_documents(
