@@ -2,10 +2,11 @@
 
 use std::{env, fs, path::PathBuf};
 
-const FILES: [&str; 3] = [
+const FILES: [&str; 4] = [
     "kubridge/apiregistration/v1/apiregistration.proto",
     "kubridge/authentication/v1/authentication.proto",
     "kubridge/authorization/v1/authorization.proto",
+    "kubridge/backend/v1alpha1/backend.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -25,6 +25,7 @@ mod mappings;
 mod observe;
 mod protos;
 mod register;
+mod registrar;
 
 use aggregation::{Aggregation, Configured, Delegate, Published, Source};
 use cluster::Served;
@@ -101,6 +102,7 @@ impl App {
         let (mappings, known_mappings) = watch::channel(given);
         let configured = Configured {
             urls: config.backends.iter().map(ToString::to_string).collect(),
+            allow_k8s_io: config.allow_k8s_io_claims,
             ca: backend_ca(config.tls.backend_ca_file.as_deref())?.unwrap_or_default(),
             identity: pki.client(),
             proxy_identity: pki.proxy_client(),

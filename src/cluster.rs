@@ -18,12 +18,14 @@ use kube::{
 pub mod authentication;
 pub mod lease;
 pub mod namespaces;
+pub mod references;
 pub mod review;
 pub mod services;
 
 pub use authentication::AuthenticationConfig;
 pub use lease::Election;
 pub use namespaces::Namespaces;
+pub use references::{Reference, References};
 pub use review::Unanswered;
 pub use services::{NoPlace, Place, Service, ServiceWatch, Services, Unplaced, places};
 

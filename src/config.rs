@@ -26,6 +26,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Backends whose schema is read and whose APIs are claimed.
     pub backends: Vec<BackendUrl>,
+    /// Backends may claim groups that end with `.k8s.io`.
+    pub allow_k8s_io_claims: bool,
     /// Manifests that are applied at the start and again when they change.
     pub manifests: Option<PathBuf>,
     /// Schemas for backends that cannot tell theirs.
@@ -90,6 +92,8 @@ pub struct ServiceName {
     pub namespace: String,
     /// Its name.
     pub name: String,
+    /// The port that kube-apiserver is to call it at.
+    pub port: u16,
 }
 
 impl fmt::Display for ServiceName {

@@ -1,4 +1,4 @@
-//! APIServices: the only registration there is. Objects in an embedded store, published as immutable snapshots.
+//! APIServices: the only registration there is; and Backends, from which some are made. Objects in an embedded store, published as immutable snapshots.
 //!
 //! Three kinds of writers: clients (through the verbs and [`LocalCaller`]), the conveniences `--manifests` and
 //! `--backend` ([`Registry::apply`]), and higher rooms that report ([`Registry::set_conditions`]).
@@ -12,7 +12,7 @@ use kubridge_bridge::{
 use prost::Message as _;
 use tokio::sync::watch;
 
-mod backend;
+pub mod backend;
 mod builtin;
 mod cluster;
 mod columns;
@@ -28,8 +28,8 @@ pub mod validation;
 #[cfg(test)]
 mod tests;
 
-pub use backend::{BrownOut, Named};
-pub use cluster::{from_cluster, names, watch_cluster};
+pub use backend::{BrownOut, Declared, Named};
+pub use cluster::{Made, from_cluster, made_for, names, watch_cluster};
 pub use local_caller::LocalCaller;
 pub use manifests::Manifests;
 pub use owned::{AUTOMANAGED, Applied, MANIFEST, Owner, claims};
@@ -78,6 +78,7 @@ pub struct Registry {
     store: Store,
     caller: LocalCaller,
     resource: Arc<str>,
+    backends: Arc<str>,
     snapshots: Arc<watch::Sender<Arc<Snapshot>>>,
 }
 
@@ -95,8 +96,9 @@ impl Registry {
         let failed = |error: StoreError| OpenError::of(data_dir, error);
         let store = opened.map_err(|_| failed(StoreError::Stopped))??;
         let registry = Self {
-            caller: LocalCaller::new(store.clone(), [APISERVICES]),
+            caller: LocalCaller::new(store.clone(), [APISERVICES, backend::BACKENDS]),
             resource: APISERVICES.resource(),
+            backends: backend::BACKENDS.resource(),
             snapshots: Arc::new(watch::channel(Arc::default()).0),
             store,
         };
@@ -166,11 +168,11 @@ impl Registry {
     }
 
     async fn publish(&self) -> Result<(), StoreError> {
-        let listing = self.list().await?;
-        let snapshot = Snapshot::from_listing(&listing);
+        let services = self.list().await?;
+        let backends = self.store.list(self.backends.clone(), String::new()).await?;
+        let snapshot = Snapshot::from_listings(&services, &backends);
         self.snapshots.send_if_modified(|present| {
-            // Only the version moved: nothing that a reader could act on.
-            let changed = present.claims != snapshot.claims;
+            let changed = !present.says_the_same(&snapshot);
             if changed {
                 *present = Arc::new(snapshot);
             }

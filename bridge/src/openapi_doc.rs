@@ -17,6 +17,7 @@ mod operations;
 mod parts;
 mod protobuf;
 mod refs;
+mod structural;
 
 use serde_json::{Value, json};
 
@@ -27,6 +28,7 @@ pub use documents::{V2Document, V3Document};
 pub use lint::Fault;
 pub use merge::merge;
 pub use protobuf::protobuf_v2;
+pub use structural::structural;
 
 use lint::MAX_FAULTS;
 

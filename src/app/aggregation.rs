@@ -25,20 +25,24 @@ use crate::{
     metrics::{self, Metrics},
     openapi::{Documented, OpenApi},
     proxy::{Backend, Proxy, Route, Routes},
-    registry::{self, Applied, Claim, Owner, Rank, Target, proto::apiregistration::ApiServiceCondition},
+    registry::{self, Claim, Rank, Snapshot, Target, proto::apiregistration::ApiServiceCondition},
     upstream::{GroupVersion, Options},
 };
 
 mod backends;
 mod brown_out;
+mod claims;
 mod compiler;
 mod delegate;
 mod look;
+mod report;
 mod source;
 
 use backends::{Backends, Key};
+use claims::Claims;
 pub(super) use delegate::{Delegate, certificate};
 use look::{Look, Said};
+pub(super) use report::BackendReport;
 pub(super) use source::Source;
 
 /// What the loop publishes to.
@@ -55,6 +59,8 @@ pub(super) struct Published {
 pub(super) struct Configured {
     /// Those whose declared APIs are claimed.
     pub(super) urls: Vec<String>,
+    /// Backends may claim groups that end with .k8s.io.
+    pub(super) allow_k8s_io: bool,
     /// What the certificates of the `grpcs://` ones are verified against, PEM.
     pub(super) ca: Vec<u8>,
     /// What every `grpcs://` backend is shown.
@@ -85,12 +91,10 @@ pub(super) struct Aggregation {
     own: Vec<(Arc<Api>, Backend)>,
     /// What was last said of each claim, where our own store does not keep it.
     said: HashMap<String, Vec<Condition>>,
-    /// What `--backend` named.
-    configured: Vec<String>,
+    /// What is claimed for backends.
+    claims: Claims,
     /// What the certificates of the `grpcs://` ones are verified against, PEM.
     configured_ca: Vec<u8>,
-    /// The group-versions that were last applied for each of them.
-    applied: HashMap<String, Vec<(String, String)>>,
     backends: Backends,
     delegate: Option<Delegate>,
     /// What discovery says of each API.
@@ -121,9 +125,8 @@ impl Aggregation {
             published,
             own,
             said: HashMap::new(),
-            configured: configured.urls,
+            claims: Claims::new(configured.urls, configured.allow_k8s_io),
             configured_ca: configured.ca,
-            applied: HashMap::new(),
             backends,
             delegate: configured.delegate,
             described: HashMap::new(),
@@ -135,7 +138,7 @@ impl Aggregation {
     /// Publishes what is known at the start: nothing that is claimed is 404 from the first request on.
     pub(super) async fn begin(&mut self) {
         if let Some(registry) = self.source.registry()
-            && let Err(error) = registry.retain_backends(&self.configured).await
+            && let Err(error) = registry.retain_backends(self.claims.urls()).await
         {
             tracing::error!(%error, "APIServices of an earlier command line could not be removed");
         }
@@ -177,58 +180,47 @@ impl Aggregation {
             self.published.proxy.publish(Routes::awaiting_claims());
             return None;
         };
-        self.backends.keep(self.wanted(&snapshot.claims)).await;
-        self.claim(&snapshot.claims).await;
-        self.publish(&snapshot.claims).await
+        self.backends.keep(self.wanted(&snapshot)).await;
+        self.claim(&snapshot).await;
+        self.publish(&snapshot).await
     }
 
     /// Every backend that somebody names, and what is claimed of it.
-    fn wanted(&self, claims: &[Arc<Claim>]) -> HashMap<Key, Vec<GroupVersion>> {
+    fn wanted(&self, snapshot: &Snapshot) -> HashMap<Key, Vec<GroupVersion>> {
         let mut wanted: HashMap<Key, Vec<GroupVersion>> = HashMap::new();
-        for claim in claims {
+        for claim in &snapshot.claims {
             if let Some(key) = self.key(claim) {
                 wanted.entry(key).or_default().push((claim.group.clone(), claim.version.clone()));
             }
         }
-        for url in &self.configured {
+        for url in self.claims.urls() {
             wanted.entry(self.configured_key(url)).or_default();
+        }
+        // How they are is to be said, whatever is claimed of them.
+        for resolved in snapshot.backends.values().filter_map(|backend| backend.resolved.as_ref().ok()) {
+            wanted.entry(Key::of(resolved)).or_default();
         }
         wanted
     }
 
-    /// Claims what the `--backend`s declare; again when somebody deleted it, as Kubernetes does with what it manages.
-    async fn claim(&mut self, claims: &[Arc<Claim>]) {
+    /// Makes the APIServices that follow from what is known, where they are in our own store.
+    async fn claim(&mut self, snapshot: &Arc<Snapshot>) {
         let Some(registry) = self.source.registry() else { return };
-        for url in &self.configured {
-            let Some(schema) = self.backends.schema(&self.configured_key(url)) else {
-                continue;
-            };
-            let declared = look::declared(&schema);
-            let claimed = |(group, version): &(String, String)| {
-                claims.iter().any(|claim| claim.group == *group && claim.version == *version)
-            };
-            if self.applied.get(url) == Some(&declared) && declared.iter().all(claimed) {
-                continue;
-            }
-            match registry.apply(&Owner::Backend(url.clone()), registry::claims(url, &declared)).await {
-                Ok(outcome) => {
-                    for (name, applied) in outcome {
-                        log_applied(url, &name, &applied);
-                    }
-                    self.applied.insert(url.clone(), declared);
-                }
-                Err(error) => tracing::error!(%url, %error, "what the backend declares could not be claimed"),
-            }
-        }
+        let (backends, ca) = (&self.backends, &self.configured_ca);
+        let schema = |url: &str| backends.schema(&configured_key(url, ca));
+        self.claims.declared(registry, &snapshot.claims, schema).await;
+        self.claims.of_backends(registry, snapshot).await;
     }
 
-    async fn publish(&mut self, claims: &[Arc<Claim>]) -> Option<SystemTime> {
-        let now = SystemTime::now();
+    async fn publish(&mut self, snapshot: &Snapshot) -> Option<SystemTime> {
+        let (now, claims) = (SystemTime::now(), &snapshot.claims);
         let mut routes = Routes::default();
         let mut claimed = Vec::with_capacity(claims.len());
         let mut documented = Vec::with_capacity(claims.len());
         let mut conditions = Vec::new();
         let mut described = HashMap::with_capacity(claims.len());
+        // What is said of the APIServices that name a Backend.
+        let mut of_backends = HashMap::new();
         let mut stale_at = None;
         // As in Kubernetes our own APIs are served even while their APIServices are deleted: those come back.
         for (api, backend) in &self.own {
@@ -241,6 +233,9 @@ impl Aggregation {
             stale_at = [stale_at, until].into_iter().flatten().min();
             let said = availability::conditions(&look.observation);
             self.count(claim, &look);
+            if let Some(backend) = &claim.backend {
+                of_backends.insert((backend.name.clone(), claim.name.clone()), said.clone());
+            }
             if self.is_news(claim, &said) {
                 conditions.push((claim, said));
             }
@@ -292,6 +287,9 @@ impl Aggregation {
         for (claim, conditions) in conditions {
             self.source.say(claim, conditions).await;
         }
+        let reports = snapshot.backends.values().map(|backend| self.report(backend, &of_backends, now));
+        let reports = reports.collect();
+        self.source.report(reports, |backend| self.claims.refused(backend)).await;
         stale_at
     }
 
@@ -357,6 +355,9 @@ impl Aggregation {
                 self.own.iter().find(|(api, _)| api.group == claim.group && api.version == claim.version);
             return match (&claim.target, own) {
                 (Target::Unnamed, _) => Look::unserved(claim, Observation::NoBackend),
+                (Target::Unresolved { why }, _) => {
+                    Look::unserved(claim, Observation::Unresolved { why: why.clone() })
+                }
                 (Target::UnknownProtocol { protocol }, _) => {
                     Look::unserved(claim, Observation::UnknownProtocol { protocol: protocol.clone() })
                 }
@@ -390,9 +391,17 @@ impl Aggregation {
             backend: claim.backend.clone(),
         };
         match &claim.target {
-            Target::Local | Target::Unnamed | Target::UnknownProtocol { .. } => None,
+            Target::Local
+            | Target::Named { .. }
+            | Target::Unresolved { .. }
+            | Target::Unnamed
+            | Target::UnknownProtocol { .. } => None,
             // What a --backend declares is claimed with its URL alone: the CA is the command line's.
-            Target::Grpc { url } if claim.ca_bundle.is_empty() && self.configured.contains(url) => {
+            Target::Grpc { url }
+                if claim.backend.is_none()
+                    && claim.ca_bundle.is_empty()
+                    && self.claims.urls().contains(url) =>
+            {
                 Some(Key { mapping: claim.mapping.clone(), ..self.configured_key(url) })
             }
             Target::Grpc { .. } | Target::Service { .. } => Some(of(claim.ca_bundle.clone())),
@@ -400,14 +409,7 @@ impl Aggregation {
     }
 
     fn configured_key(&self, url: &str) -> Key {
-        let ca = if url.starts_with("grpcs://") { self.configured_ca.clone() } else { Vec::new() };
-        Key {
-            target: Target::Grpc { url: url.to_owned() },
-            ca,
-            insecure: false,
-            mapping: None,
-            backend: None,
-        }
+        configured_key(url, &self.configured_ca)
     }
 
     /// Whether a condition of this type has been said of the claim.
@@ -445,15 +447,8 @@ fn are_written(said: &[Condition], present: &[ApiServiceCondition]) -> bool {
     })
 }
 
-fn log_applied(url: &str, name: &str, applied: &Applied) {
-    match applied {
-        Applied::Conflict(owner) => tracing::warn!(
-            %url, api_service = name, ?owner,
-            "the backend declares a group and version that somebody else claims; it is left alone"
-        ),
-        Applied::Unchanged => {}
-        Applied::Created | Applied::Updated | Applied::Removed => {
-            tracing::info!(%url, api_service = name, ?applied, "claimed what the backend declares");
-        }
-    }
+/// The key of a `--backend`.
+fn configured_key(url: &str, ca: &[u8]) -> Key {
+    let ca = if url.starts_with("grpcs://") { ca.to_vec() } else { Vec::new() };
+    Key { target: Target::Grpc { url: url.to_owned() }, ca, insecure: false, mapping: None, backend: None }
 }

@@ -1,6 +1,8 @@
 //! The wiring of a process that serves a cluster: what takes the place of the embedded store, the token file and the CA
 //! of its own.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
 use tokio::{sync::watch, task::JoinSet};
 use uuid::Uuid;
@@ -9,6 +11,7 @@ use super::{
     aggregation::Source,
     host_name,
     keeper::{self, Given, Keeper},
+    registrar::{self, Registrar},
 };
 use crate::{
     authn::Authenticator,
@@ -33,7 +36,7 @@ impl<'a> Served<'a> {
     pub(super) async fn open(config: &'a Config, data_dir: &DataDir) -> anyhow::Result<Option<Self>> {
         let Some(settings) = &config.cluster else { return Ok(None) };
         let cluster = Cluster::connect(settings.kubeconfig.as_deref(), None).await?;
-        let ServiceName { namespace, name } = &settings.service;
+        let ServiceName { namespace, name, .. } = &settings.service;
         tracing::info!(api_server = cluster.server(), service = %settings.service, "serving a cluster");
         let ca = SharedCa::new(cluster.client(), namespace, &format!("{name}-ca"), data_dir)?;
         let before = data_dir.join("pki/ca.pem").exists();
@@ -76,12 +79,24 @@ impl<'a> Served<'a> {
         let identity = format!("{host}_{}", Uuid::new_v4());
         let election = Election::new(client.clone(), &service.namespace, &service.name, identity);
         let given = config.tls.own.as_ref().map(|_| Given { ca_file: self.settings.tls_ca_file.clone() });
-        let leads = election.leads();
-        let keeper = Keeper { ca: self.ca.clone(), client, service, given, leads, claims: snapshots.clone() };
+        let (trusted, bundle) = watch::channel(None);
+        let (reports, said) = watch::channel(Arc::default());
+        let keeper = Keeper {
+            ca: self.ca.clone(),
+            client: client.clone(),
+            service: service.clone(),
+            given,
+            leads: election.leads(),
+            claims: snapshots.clone(),
+            trusted,
+        };
         tasks.spawn(keeper.run());
+        let known =
+            registrar::Known { leads: election.leads(), snapshots: snapshots.clone(), reports: said, bundle };
+        tasks.spawn(Registrar::new(client, service, config.allow_k8s_io_claims, known).run());
         let drain = lifecycle.drain();
         tasks.spawn(async move { election.run(drain.draining()).await });
-        Source::Cluster(snapshots)
+        Source::Cluster { snapshots, reports }
     }
 }
 

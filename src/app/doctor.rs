@@ -271,7 +271,7 @@ impl Doctor {
 
     /// Nobody's fault: pods are reached from pods.
     fn unreached(&self, what: &str, why: &str) -> Verdict {
-        let ServiceName { namespace, name } = &self.options.service;
+        let ServiceName { namespace, name, .. } = &self.options.service;
         let verdict = Verdict::not_tried(format!("{what}: it is not reached from here")).detail(why);
         match self.options.kubeconfig {
             Some(_) => verdict.with_mend(format!(

@@ -27,7 +27,7 @@ use crate::{
 /// How often everything is looked at, whether or not something is known to have changed.
 const EVERY: Duration = Duration::from_secs(10);
 /// Who writes an APIService, as its managedFields say.
-const MANAGER: &str = "kubridge";
+pub(super) const MANAGER: &str = "kubridge";
 /// Somebody else sees to the caBundle of what is annotated so.
 const INJECTED_BY_OTHERS: &str = "cert-manager.io/inject-ca-from";
 
@@ -43,6 +43,8 @@ pub(super) struct Keeper {
     pub(super) leads: watch::Receiver<bool>,
     /// What names our Service.
     pub(super) claims: watch::Receiver<Option<Arc<Snapshot>>>,
+    /// What every APIService is to trust; empty: nothing is written there.
+    pub(super) trusted: watch::Sender<Option<String>>,
 }
 
 /// A serving certificate that somebody else looks after.
@@ -81,13 +83,28 @@ impl Keeper {
         }
         let bundle = match &self.given {
             None => trust.bundle,
-            Some(Given { ca_file: None }) => return Ok(trust.bundle),
+            Some(Given { ca_file: None }) => {
+                self.trust("");
+                return Ok(trust.bundle);
+            }
             Some(Given { ca_file: Some(file) }) => {
                 read_text(file)?.with_context(|| format!("{} does not exist", file.display()))?
             }
         };
+        self.trust(&bundle);
         self.inject(&bundle).await?;
         Ok(bundle)
+    }
+
+    /// What is made from now on trusts it from its beginning.
+    fn trust(&self, bundle: &str) {
+        self.trusted.send_if_modified(|present| {
+            let changed = present.as_deref() != Some(bundle);
+            if changed {
+                *present = Some(bundle.to_owned());
+            }
+            changed
+        });
     }
 
     /// Has every APIService that names our Service trust `bundle`.

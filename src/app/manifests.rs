@@ -17,7 +17,8 @@ pub const SERVICE: &str = "kubridge";
 const IMAGE: &str = concat!("kubridge:", env!("CARGO_PKG_VERSION"));
 const NAMESPACE_MANIFEST: &str = include_str!("../../deploy/manifests/namespace.yaml");
 /// What `deploy/manifests` has beside the namespace.
-const MANIFESTS: [&str; 5] = [
+const MANIFESTS: [&str; 6] = [
+    include_str!("../../deploy/manifests/crd.yaml"),
     include_str!("../../deploy/manifests/rbac.yaml"),
     include_str!("../../deploy/manifests/service.yaml"),
     include_str!("../../deploy/manifests/deployment.yaml"),

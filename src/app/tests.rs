@@ -8,6 +8,7 @@ use crate::config::{AuthorizationMode, ServiceRules, Tls};
 
 fn config(data_dir: &Path) -> Config {
     Config {
+        allow_k8s_io_claims: false,
         listen: (Ipv4Addr::LOCALHOST, 0).into(),
         data_dir: data_dir.to_owned(),
         metrics_listen: None,

@@ -6,7 +6,7 @@ use kubridge_bridge::proto::Condition;
 use super::{
     https::probe_path,
     observation::{Confirmation, Documents, Flaw, Observation, Remote},
-    reason::Reason,
+    reason::{Reason, ReasonEntry},
     tracker::{Cause, Verdict},
 };
 use crate::{telemetry::timestamp, upstream::FailureReason};
@@ -22,7 +22,7 @@ const NAMED: usize = 10;
 /// Where address and CA are written.
 const WHERE: &str = "the address is in the annotation kubridge.io/backend or spec.service, the CA in \
                      kubridge.io/backend-ca (PEM) or, where spec.service is the backend or absent, in spec.caBundle; \
-                     for a --backend, in --backend-ca-file";
+                     for a --backend, in --backend-ca-file; of a Backend both are in its spec";
 
 /// What there is to say, without times: `lastTransitionTime` is the writer's. A type that is missing stays as it
 /// was written last: after a restart nothing new is known of a backend until it was asked.
@@ -63,6 +63,7 @@ fn available(observation: &Observation) -> Option<Condition> {
              kubridge.io/backend: grpc://HOST:PORT"
                 .to_owned(),
         ),
+        Observation::Unresolved { why } => (Reason::BackendNotResolved, why.clone()),
         Observation::UnknownProtocol { protocol } => (
             Reason::ProtocolNotSupported,
             format!(
@@ -73,6 +74,7 @@ fn available(observation: &Observation) -> Option<Condition> {
             let reason = match flaw {
                 Flaw::Address => Reason::InvalidBackend,
                 Flaw::CaBundle => Reason::InvalidCABundle,
+                Flaw::ClientCertificate => Reason::InvalidClientCertificate,
             };
             (reason, format!("no connection to {url}: {}; {WHERE}", without(url, why)))
         }
@@ -238,7 +240,10 @@ fn discovery_current(remote: &Remote) -> Condition {
 }
 
 fn condition(reason: Reason, message: String) -> Condition {
-    let entry = reason.entry();
+    said(reason.entry(), message)
+}
+
+pub(super) fn said(entry: ReasonEntry, message: String) -> Condition {
     Condition {
         r#type: entry.condition.to_owned(),
         status: entry.status.to_owned(),
@@ -253,6 +258,6 @@ fn is_grpc(url: &str) -> bool {
 }
 
 /// An error names the backend that it is from; the message around it has done so already.
-fn without(url: &str, error: &str) -> String {
+pub(super) fn without(url: &str, error: &str) -> String {
     error.replace(&format!("{url} ("), "(").replace(&format!("{url}: "), "")
 }

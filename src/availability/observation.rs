@@ -12,6 +12,11 @@ pub enum Observation {
     Local,
     /// In a cluster: it names this process, and no backend behind it.
     NoBackend,
+    /// It names a Backend that is not there, or that says nothing that can be used.
+    Unresolved {
+        /// Why, and the mend.
+        why: String,
+    },
     /// It names a protocol that nobody here speaks.
     UnknownProtocol {
         /// What it names.
@@ -37,6 +42,8 @@ pub enum Flaw {
     Address,
     /// What the backend's certificate is to be verified against.
     CaBundle,
+    /// What the backend is to be shown.
+    ClientCertificate,
 }
 
 impl Flaw {

@@ -1,5 +1,6 @@
-//! Every reason that a condition of an APIService can have. docs/errors.md is made of it.
+//! Every reason that a condition of an APIService or of a Backend can have. docs/errors.md is made of it.
 
+use super::backend::{ADMISSION_WEBHOOKS, CLAIMS_ACCEPTED, CONNECTED, SCHEMA_ACCEPTED};
 use crate::registry::{AVAILABLE, DISCOVERY_CURRENT, METHODS_UNIMPLEMENTED};
 
 /// One reason, as it is documented.
@@ -18,14 +19,14 @@ pub struct ReasonEntry {
 }
 
 macro_rules! reasons {
-    ($( #[doc = $when:literal] $reason:ident($condition:expr, $status:literal) $mend:literal; )+) => {
-        /// Why a condition has its status.
+    ($(#[$meta:meta])* $name:ident; $( #[doc = $when:literal] $reason:ident($condition:expr, $status:literal) $mend:literal; )+) => {
+        $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum Reason {
+        pub enum $name {
             $( #[doc = $when] $reason, )+
         }
 
-        impl Reason {
+        impl $name {
             /// All of them.
             pub const ALL: &'static [Self] = &[$( Self::$reason ),+];
 
@@ -46,6 +47,8 @@ macro_rules! reasons {
 }
 
 reasons! {
+    /// Why a condition of an APIService has its status.
+    Reason;
     /// The aggregator itself or its delegate serves the group and version.
     Local(AVAILABLE, "True")
         "nothing";
@@ -73,9 +76,15 @@ reasons! {
     /// In a cluster: the APIService names Kubridge's Service, and no backend behind it.
     BackendNotNamed(AVAILABLE, "False")
         "annotate the APIService with `kubridge.io/backend: grpc://HOST:PORT`";
+    /// The annotation `kubridge.io/backend` names a Backend that is not there, or one that cannot be used.
+    BackendNotResolved(AVAILABLE, "False")
+        "create the Backend, or see its conditions";
     /// The address in the APIService is no address, or has a CA beside `grpc://`.
     InvalidBackend(AVAILABLE, "False")
         "correct the annotation `kubridge.io/backend` or `spec.service`";
+    /// The client certificate that the Backend names is no certificate and key in PEM.
+    InvalidClientCertificate(AVAILABLE, "False")
+        "correct the Secret of `spec.tls.clientCertificate`: its keys are tls.crt and tls.key";
     /// The CA in the APIService is no certificate in PEM, or `grpcs://` has none.
     InvalidCABundle(AVAILABLE, "False")
         "correct the annotation `kubridge.io/backend-ca`, `spec.caBundle`, or `--backend-ca-file`";
@@ -124,4 +133,60 @@ reasons! {
     /// It did, and has come back, changed its schema, or answers them since.
     AllImplemented(METHODS_UNIMPLEMENTED, "False")
         "nothing";
+}
+
+reasons! {
+    /// Why a condition of a Backend has its status. Where a claim is not available it has that APIService's reason.
+    BackendReason;
+    /// There is a connection to the backend.
+    Connected(CONNECTED, "True")
+        "nothing";
+    /// Nothing was tried yet.
+    NotConnectedYet(CONNECTED, "Unknown")
+        "wait";
+    /// There is none, or nothing comes over it: the message says what was tried, and where.
+    NotConnected(CONNECTED, "False")
+        "start the backend, or correct `spec.endpoint`, `spec.service` or `spec.tls`";
+    /// The schema that the backend has is in use.
+    Accepted(SCHEMA_ACCEPTED, "True")
+        "nothing";
+    /// The backend is asked for its schema for the first time, or cannot be asked.
+    NotReadYet(SCHEMA_ACCEPTED, "Unknown")
+        "see the condition Connected";
+    /// The backend has been asked, and tells no schema.
+    NotTold(SCHEMA_ACCEPTED, "False")
+        "let the backend serve `kubridge.v1.Schema` or server reflection, or correct `spec.schema`";
+    /// The schema has faults, and none without was ever read.
+    Rejected(SCHEMA_ACCEPTED, "False")
+        "correct the schema: `kubridge lint --backend URL` names every fault";
+    /// The newest schema has faults; the last good one stays in use.
+    NewestRejected(SCHEMA_ACCEPTED, "False")
+        "correct the schema: `kubridge lint --backend URL` names every fault";
+    /// `spec.mapping` names no Mapping, or two.
+    NotMapped(SCHEMA_ACCEPTED, "False")
+        "write the `metadata.name` of a Mapping in `spec.mapping`";
+    /// Everything is claimed that `spec.claims` names.
+    Claimed(CLAIMS_ACCEPTED, "True")
+        "nothing";
+    /// Something may not be claimed, or somebody else claims it.
+    Refused(CLAIMS_ACCEPTED, "False")
+        "correct `spec.claims`, or delete the APIService that is in the way";
+    /// Everything that is claimed is served.
+    AllAvailable(AVAILABLE, "True")
+        "nothing";
+    /// The spec has faults.
+    InvalidSpec(AVAILABLE, "False")
+        "correct what the message names";
+    /// A Secret or ConfigMap that the spec names cannot be used.
+    ReferenceNotUsable(AVAILABLE, "False")
+        "create it, correct it, or let Kubridge's service account read it";
+    /// Something in `spec.claims` has no APIService.
+    NotClaimed(AVAILABLE, "False")
+        "see the condition ClaimsAccepted";
+    /// A claim is not available, for a reason of its own that the condition has in its place.
+    ClaimNotAvailable(AVAILABLE, "False")
+        "see the conditions of the APIService";
+    /// In a cluster: webhooks and admission policies are not asked about the objects of an aggregated API.
+    NotRun(ADMISSION_WEBHOOKS, "False")
+        "let the backend itself refuse what must not be";
 }

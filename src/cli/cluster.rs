@@ -18,11 +18,11 @@ pub struct ClusterArgs {
     #[arg(long, env = "KUBRIDGE_IN_CLUSTER", help_heading = "Cluster")]
     pub in_cluster: bool,
 
-    /// The Service that APIServices name to have their requests sent here.
+    /// The Service that APIServices name to have their requests sent here; its port is 443 where none is given.
     #[arg(
         long = "service",
         env = "KUBRIDGE_SERVICE",
-        value_name = "NAMESPACE/NAME",
+        value_name = "NAMESPACE/NAME[:PORT]",
         default_value = "kubridge-system/kubridge",
         help_heading = "Cluster"
     )]
@@ -81,17 +81,21 @@ impl ClusterArgs {
     }
 }
 
-/// `--service NAMESPACE/NAME`; a fault goes to `check`.
+/// `--service NAMESPACE/NAME[:PORT]`; a fault goes to `check`.
 pub(super) fn service_name(text: &str, check: &mut Check) -> Option<ServiceName> {
-    let parts = text.split_once('/');
+    let (service, port) = match text.split_once(':') {
+        Some((service, port)) => (service, port.parse().ok().filter(|port| *port > 0)),
+        None => (text, Some(443)),
+    };
+    let parts = service.split_once('/');
     let parts =
         parts.filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty() && !name.contains('/'));
-    let Some((namespace, name)) = parts else {
-        let mend = "write NAMESPACE/NAME, such as kubridge-system/kubridge";
+    let (Some((namespace, name)), Some(port)) = (parts, port) else {
+        let mend = "write NAMESPACE/NAME or NAMESPACE/NAME:PORT, such as kubridge-system/kubridge";
         check.fault("--service", format!("{text:?} is no Service"), mend);
         return None;
     };
-    Some(ServiceName { namespace: namespace.to_owned(), name: name.to_owned() })
+    Some(ServiceName { namespace: namespace.to_owned(), name: name.to_owned(), port })
 }
 
 #[cfg(test)]
@@ -122,7 +126,7 @@ mod tests {
         assert_eq!(faults, ["--manifests"]);
         let both = ClusterArgs { kubeconfig: Some(file!().into()), ..pod.clone() };
         assert_eq!(check(&both, &[]).1, ["--in-cluster"]);
-        for service in ["kubridge", "/kubridge", "a/b/c", ""] {
+        for service in ["kubridge", "/kubridge", "a/b/c", "", "a/b:", "a/b:0", "a/b:c"] {
             let args = ClusterArgs { service: service.to_owned(), ..pod.clone() };
             assert_eq!(check(&args, &[]), (None, vec!["--service"]), "{service}");
         }

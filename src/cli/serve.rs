@@ -31,6 +31,10 @@ pub struct ServeArgs {
     #[arg(long = "backend", env = "KUBRIDGE_BACKEND", value_name = "URL", value_delimiter = ',')]
     pub backends: Vec<String>,
 
+    /// Let Backends claim groups that end with .k8s.io, which Kubernetes keeps for itself: metrics.k8s.io, for one.
+    #[arg(long, env = "KUBRIDGE_ALLOW_K8S_IO_CLAIMS")]
+    pub allow_k8s_io_claims: bool,
+
     /// A directory of APIService and Mapping manifests, applied at the start and whenever they change.
     #[arg(long, env = "KUBRIDGE_MANIFESTS", value_name = "DIR")]
     pub manifests: Option<PathBuf>,
@@ -274,6 +278,7 @@ impl ServeArgs {
                     data_dir,
                     backends,
                     manifests: self.manifests.clone(),
+                    allow_k8s_io_claims: self.allow_k8s_io_claims,
                     descriptor_sets,
                     mappings,
                     service_rules,

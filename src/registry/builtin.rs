@@ -18,14 +18,18 @@ use super::{
 const AUTOMANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
 const ON_START: &str = "onstart";
 
-/// Group, and the priority that Kubernetes gives it.
-const GROUPS: [(&str, i32); 3] =
-    [("apiregistration.k8s.io", 20_000), ("authentication.k8s.io", 17_700), ("authorization.k8s.io", 17_600)];
+/// Group and version, and the priority that Kubernetes gives the group; ours comes after its.
+const GROUPS: [(&str, &str, i32); 4] = [
+    ("apiregistration.k8s.io", "v1", 20_000),
+    ("authentication.k8s.io", "v1", 17_700),
+    ("authorization.k8s.io", "v1", 17_600),
+    ("kubridge.io", "v1alpha1", 15_000),
+];
 
 /// Makes what is missing and mends what carries the label. Without the label it is the user's.
 pub(super) async fn ensure(registry: &Registry) -> Result<(), StoreError> {
-    for (group, priority) in GROUPS {
-        write(registry, group, priority).await?;
+    for (group, version, priority) in GROUPS {
+        write(registry, group, version, priority).await?;
     }
     Ok(())
 }
@@ -33,20 +37,20 @@ pub(super) async fn ensure(registry: &Registry) -> Result<(), StoreError> {
 /// Makes what is missing in the present snapshot.
 pub(super) async fn restore(registry: &Registry) -> Result<(), StoreError> {
     let snapshot = registry.snapshots().borrow().clone();
-    for (group, priority) in GROUPS {
-        if snapshot.claim(group, "v1").is_none() {
+    for (group, version, priority) in GROUPS {
+        if snapshot.claim(group, version).is_none() {
             tracing::warn!(group, "a built-in APIService was deleted; it is made again");
-            write(registry, group, priority).await?;
+            write(registry, group, version, priority).await?;
         }
     }
     Ok(())
 }
 
-async fn write(registry: &Registry, group: &str, priority: i32) -> Result<(), StoreError> {
-    let name = format!("v1.{group}");
+async fn write(registry: &Registry, group: &str, version: &str, priority: i32) -> Result<(), StoreError> {
+    let name = format!("{version}.{group}");
     let spec = ApiServiceSpec {
         group: group.into(),
-        version: "v1".into(),
+        version: version.into(),
         group_priority_minimum: priority,
         version_priority: 15,
         ..Default::default()

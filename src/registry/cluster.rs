@@ -1,5 +1,5 @@
-//! The APIServices of a cluster that name this process's Service. The kube-apiserver sends it their requests, and alone
-//! writes their status.
+//! The APIServices of a cluster that name this process's Service, and the Backends that those name. The kube-apiserver
+//! sends it their requests, and alone writes the APIServices' status.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -12,96 +12,118 @@ use kube::{
 use kubridge_bridge::proto::ObjectMeta;
 use tokio::sync::watch;
 
-use super::{
-    proto::apiregistration::{ApiService, ApiServiceSpec, ServiceReference},
-    snapshot::{Claim, Snapshot, claimed, sort_by_rank},
-    target::{BACKEND, BACKEND_CA, Target},
-};
-use crate::{cluster::Pauses, config::ServiceName};
+mod backends;
 
-/// Watches the APIServices that name `service`, and publishes them as they change. The future must be run; nothing is
-/// published before the API server has told of all of them.
+pub use backends::resource;
+use backends::{Backends, reference};
+
+use super::{
+    backend::{API_VERSION, Source},
+    owned::AUTOMANAGED,
+    proto::apiregistration::{ApiService, ApiServiceSpec, ServiceReference},
+    snapshot::{Claim, Snapshot, claimed},
+    target::{BACKEND, BACKEND_CA, MAPPING, Target},
+};
+use crate::{
+    cluster::{Pauses, References},
+    config::ServiceName,
+};
+
+/// Watches the APIServices that name `service`, and the Backends, and publishes them as they change. The future must be
+/// run; nothing is published before the API server has told of all of them.
 pub fn watch_cluster(
     client: Client,
     service: ServiceName,
 ) -> (watch::Receiver<Option<Arc<Snapshot>>>, impl Future<Output = ()> + Send + use<>) {
     let (publish, snapshots) = watch::channel(None);
     let run = async move {
-        let events = watcher(Api::<APIService>::all(client), watcher::Config::default());
-        let mut events = std::pin::pin!(events.backoff(Pauses::default()).inspect_err(|error| {
+        let services = watcher(Api::<APIService>::all(client.clone()), watcher::Config::default());
+        let mut services = std::pin::pin!(services.backoff(Pauses::default()).inspect_err(|error| {
             tracing::warn!(
                 %error,
                 "APIServices are not watched for now: is the API server there, and may this user list and watch \
                  apiservices.apiregistration.k8s.io?"
             );
         }));
-        let mut claims = Claims { service, known: BTreeMap::new(), listed: BTreeMap::new() };
-        while let Some(event) = events.next().await {
-            let Ok(event) = event else { continue };
-            if claims.take(event) {
-                let snapshot = claims.snapshot();
-                publish.send_if_modified(|present: &mut Option<Arc<Snapshot>>| {
-                    let changed = present.as_ref().is_none_or(|present| present.claims != snapshot.claims);
-                    if changed {
-                        *present = Some(Arc::new(snapshot));
-                    }
-                    changed
-                });
+        let mut backends = Backends::new(client.clone());
+        let mut references = References::new(client);
+        let mut claims = Claims { service, known: None, listed: BTreeMap::new() };
+        loop {
+            tokio::select! {
+                event = services.next() => match event {
+                    Some(Ok(event)) => claims.take(event),
+                    Some(Err(_)) => continue,
+                    None => return,
+                },
+                () = backends.changed() => references.want(backends.sources()),
+                () = references.changed() => {}
             }
+            let Some(snapshot) = snapshot(&claims, &backends, &references) else { continue };
+            publish.send_if_modified(|present: &mut Option<Arc<Snapshot>>| {
+                let changed = present.as_ref().is_none_or(|present| !present.says_the_same(&snapshot));
+                if changed {
+                    *present = Some(Arc::new(snapshot));
+                }
+                changed
+            });
         }
     };
     (snapshots, run)
 }
 
+/// What is known now; `None`: not everything has been told yet.
+fn snapshot(claims: &Claims, backends: &Backends, references: &References) -> Option<Snapshot> {
+    let (claims, backends) = (claims.known.as_ref()?, backends.known()?);
+    if !references.are_known() {
+        return None;
+    }
+    let look_up = |source: &Source, key: &str| references.key(&reference(source), key);
+    let backends = backends.map(|backend| backend.clone().resolved(&look_up));
+    Some(Snapshot::new(0, claims.values().cloned(), backends))
+}
+
 struct Claims {
     service: ServiceName,
-    known: BTreeMap<String, Arc<Claim>>,
+    /// Nothing before the first list is there.
+    known: Option<BTreeMap<String, Claim>>,
     /// A list that is under way.
-    listed: BTreeMap<String, Arc<Claim>>,
+    listed: BTreeMap<String, Claim>,
 }
 
 impl Claims {
-    /// Whether there is something to publish.
-    fn take(&mut self, event: Event<APIService>) -> bool {
+    fn take(&mut self, event: Event<APIService>) {
         match event {
-            Event::Init => {
-                self.listed.clear();
-                return false;
-            }
+            Event::Init => self.listed.clear(),
             Event::InitApply(object) => {
                 let name = object.name_any();
                 self.listed.extend(self.claim(object).map(|claim| (name, claim)));
-                return false;
             }
-            Event::InitDone => self.known = std::mem::take(&mut self.listed),
+            Event::InitDone => self.known = Some(std::mem::take(&mut self.listed)),
             Event::Apply(object) => {
                 let name = object.name_any();
-                match self.claim(object) {
-                    Some(claim) => self.known.insert(name, claim),
+                let claim = self.claim(object);
+                let known = self.known.get_or_insert_default();
+                match claim {
+                    Some(claim) => known.insert(name, claim),
                     // It names another Service now.
-                    None => self.known.remove(&name),
+                    None => known.remove(&name),
                 };
             }
-            Event::Delete(object) => drop(self.known.remove(&object.name_any())),
+            Event::Delete(object) => {
+                self.known.get_or_insert_default().remove(&object.name_any());
+            }
         }
-        true
     }
 
-    fn snapshot(&self) -> Snapshot {
-        let mut claims: Vec<Arc<Claim>> = self.known.values().cloned().collect();
-        sort_by_rank(&mut claims, |claim| claim.rank());
-        Snapshot { version: 0, claims }
-    }
-
-    fn claim(&self, object: APIService) -> Option<Arc<Claim>> {
+    fn claim(&self, object: APIService) -> Option<Claim> {
         names(&object, &self.service).then(|| {
             let claim = claimed(from_cluster(object));
             // spec.service is this process: who else serves it, only the annotation says.
             let target = match claim.target {
-                Target::Grpc { .. } => claim.target,
+                Target::Grpc { .. } | Target::Named { .. } => claim.target,
                 _ => Target::Unnamed,
             };
-            Arc::new(Claim { target, ..claim })
+            Claim { target, ..claim }
         })
     }
 }
@@ -114,11 +136,30 @@ pub fn names(object: &APIService, service: &ServiceName) -> bool {
     })
 }
 
+/// The Backend that an APIService was made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Made<'a> {
+    /// Its name.
+    pub backend: &'a str,
+    /// Its uid: that of a Backend that is there now, or of one before it.
+    pub uid: &'a str,
+}
+
+/// Which Backend an APIService was made for; `None`: somebody else made it.
+pub fn made_for(object: &APIService) -> Option<Made<'_>> {
+    let is_ours = object.labels().get(AUTOMANAGED).is_some_and(|value| value == "true");
+    let backend = object.annotations().get(BACKEND).filter(|_| is_ours)?;
+    let owner = object.owner_references().iter().find(|owner| {
+        owner.kind == "Backend" && owner.api_version == API_VERSION && owner.name == *backend
+    })?;
+    Some(Made { backend, uid: &owner.uid })
+}
+
 /// A cluster's APIService as our own store has it: as much of it as says what is claimed, and by whom.
 pub fn from_cluster(object: APIService) -> ApiService {
     let (metadata, spec) = (object.metadata, object.spec.unwrap_or_default());
     let mut annotations = metadata.annotations.unwrap_or_default();
-    annotations.retain(|name, _| name == BACKEND || name == BACKEND_CA);
+    annotations.retain(|name, _| [BACKEND, BACKEND_CA, MAPPING].contains(&name.as_str()));
     let APIServiceSpec {
         ca_bundle, group, group_priority_minimum, service, version, version_priority, ..
     } = spec;
@@ -166,30 +207,32 @@ mod tests {
 
     #[test]
     fn what_names_another_service_is_another_servers() {
-        let service = ServiceName { namespace: "kubridge".to_owned(), name: "aggregator".to_owned() };
-        let mut claims = Claims { service, known: BTreeMap::new(), listed: BTreeMap::new() };
+        let service =
+            ServiceName { namespace: "kubridge".to_owned(), name: "aggregator".to_owned(), port: 443 };
+        let mut claims = Claims { service, known: None, listed: BTreeMap::new() };
         let here = json!({"namespace": "kubridge", "name": "aggregator"});
         let elsewhere = json!({"namespace": "kube-system", "name": "metrics-server"});
         let backend = json!({"kubridge.io/backend": "grpc://fleet.default.svc:50051"});
-        assert!(!claims.take(Event::Init));
-        assert!(!claims.take(Event::InitApply(object("v1", &here, &backend))));
-        assert!(!claims.take(Event::InitApply(object("v2", &elsewhere, &backend))));
-        assert!(!claims.take(Event::InitApply(object("v3", &here, &json!({})))));
-        assert!(claims.take(Event::InitDone));
+        claims.take(Event::Init);
+        claims.take(Event::InitApply(object("v1", &here, &backend)));
+        claims.take(Event::InitApply(object("v2", &elsewhere, &backend)));
+        claims.take(Event::InitApply(object("v3", &here, &json!({}))));
+        claims.take(Event::InitDone);
+        let of = |claims: &Claims| Snapshot::new(0, claims.known.clone().unwrap().into_values(), []);
         let versions = |claims: &Claims| {
-            let snapshot = claims.snapshot();
+            let snapshot = of(claims);
             snapshot.claims.iter().map(|claim| claim.version.clone()).collect::<Vec<_>>()
         };
         assert_eq!(versions(&claims), ["v3", "v1"]);
-        let snapshot = claims.snapshot();
+        let snapshot = of(&claims);
         let url = "grpc://fleet.default.svc:50051".to_owned();
         let claim = snapshot.claim("example.com", "v1").unwrap();
         assert_eq!(claim.target, Target::Grpc { url });
         assert!(!claim.insecure_skip_tls_verify, "that is the kube-apiserver's trust in us");
         assert_eq!(snapshot.claim("example.com", "v3").unwrap().target, Target::Unnamed);
 
-        assert!(claims.take(Event::Apply(object("v1", &elsewhere, &backend))));
-        assert!(claims.take(Event::Delete(object("v3", &here, &backend))));
+        claims.take(Event::Apply(object("v1", &elsewhere, &backend)));
+        claims.take(Event::Delete(object("v3", &here, &backend)));
         assert_eq!(versions(&claims), [""; 0]);
     }
 }

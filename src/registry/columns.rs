@@ -34,9 +34,12 @@ fn service_cell(object: &[u8]) -> String {
     }
     match target(&service) {
         Target::Grpc { url } => url,
-        Target::Local | Target::Unnamed | Target::Service { .. } | Target::UnknownProtocol { .. } => {
-            "Local".into()
-        }
+        Target::Named { name } => name,
+        Target::Local
+        | Target::Unresolved { .. }
+        | Target::Unnamed
+        | Target::Service { .. }
+        | Target::UnknownProtocol { .. } => "Local".into(),
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
     local_caller::now,
     proto::apiregistration::{ApiService, ApiServiceSpec},
     store::{Change, StoreError},
-    target::BACKEND,
+    target::{BACKEND, is_name},
     validation::complete,
 };
 
@@ -27,6 +27,8 @@ pub enum Owner {
     Manifest(String),
     /// A `--backend`, by its URL.
     Backend(String),
+    /// A Backend object, by its name.
+    Object(String),
 }
 
 /// What became of one APIService that was applied.
@@ -74,7 +76,13 @@ impl Owner {
             return None;
         }
         let annotation = |name: &str| metadata.annotations.get(name).cloned();
-        annotation(MANIFEST).map(Self::Manifest).or_else(|| annotation(BACKEND).map(Self::Backend))
+        let backend = || {
+            annotation(BACKEND).map(|text| match is_name(&text) {
+                true => Self::Object(text),
+                false => Self::Backend(text),
+            })
+        };
+        annotation(MANIFEST).map(Self::Manifest).or_else(backend)
     }
 
     /// Writes the owner into an APIService.
@@ -82,7 +90,7 @@ impl Owner {
         metadata.labels.insert(AUTOMANAGED.into(), "true".into());
         let (name, value) = match self {
             Self::Manifest(file) => (MANIFEST, file),
-            Self::Backend(url) => (BACKEND, url),
+            Self::Backend(text) | Self::Object(text) => (BACKEND, text),
         };
         metadata.annotations.insert(name.into(), value.clone());
     }

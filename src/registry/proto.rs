@@ -18,5 +18,10 @@ pub mod authorization {
     include!(concat!(env!("OUT_DIR"), "/kubridge.authorization.v1.rs"));
 }
 
+/// `kubridge.io/v1alpha1`.
+pub mod backend {
+    include!(concat!(env!("OUT_DIR"), "/kubridge.backend.v1alpha1.rs"));
+}
+
 /// The descriptors of all of them: a `google.protobuf.FileDescriptorSet` with imports, comments and annotations.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/builtin.bin"));

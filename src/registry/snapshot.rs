@@ -1,12 +1,15 @@
 //! What is claimed at one moment, in the order in which Kubernetes lists it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use kubridge_bridge::{discovery_doc::compare_versions, wire};
-use prost::Message as _;
+use prost::Message;
 
 use super::{
-    backend::Named,
+    backend::{self, Declared, Named, Source, resolve},
     proto::apiregistration::{ApiService, ApiServiceCondition},
     store::Listing,
     target::{Target, ca_bundle, insecure_skip_tls_verify, mapping, target},
@@ -22,6 +25,8 @@ pub struct Snapshot {
     pub version: u64,
     /// By group (highest priority first), then by version (preferred first).
     pub claims: Vec<Arc<Claim>>,
+    /// The Backend objects, by name.
+    pub backends: BTreeMap<String, Arc<Declared>>,
 }
 
 /// What one APIService claims.
@@ -73,10 +78,35 @@ impl Snapshot {
         self.claims.iter().find(|claim| claim.group == group && claim.version == version)
     }
 
-    pub(super) fn from_listing(listing: &Listing) -> Self {
-        let mut claims: Vec<Arc<Claim>> = listing.objects.iter().filter_map(|object| claim(object)).collect();
+    /// What is claimed, with the Backends in place of their names.
+    pub(super) fn new(
+        version: u64,
+        claims: impl IntoIterator<Item = Claim>,
+        backends: impl IntoIterator<Item = Declared>,
+    ) -> Self {
+        let backends: BTreeMap<String, Arc<Declared>> =
+            backends.into_iter().map(|backend| (backend.name.clone(), Arc::new(backend))).collect();
+        let mut claims: Vec<Arc<Claim>> =
+            claims.into_iter().map(|claim| Arc::new(resolve(claim, &backends))).collect();
         sort_by_rank(&mut claims, |claim| claim.rank());
-        Self { version: listing.version, claims }
+        Self { version, claims, backends }
+    }
+
+    /// Of the APIServices and the Backends of our own store.
+    pub(super) fn from_listings(services: &Listing, backends: &Listing) -> Self {
+        let claims = services.objects.iter().filter_map(|object| read(object)).map(claimed);
+        let none = |source: &Source, _: &str| Err(format!("{source} is not to be had outside of a cluster"));
+        let backends = backends
+            .objects
+            .iter()
+            .filter_map(|object| read(object))
+            .map(|object| backend::read(object).resolved(&none));
+        Self::new(services.version, claims, backends)
+    }
+
+    /// Whether a reader could act on the difference.
+    pub(super) fn says_the_same(&self, other: &Self) -> bool {
+        self.claims == other.claims && self.backends == other.backends
     }
 }
 
@@ -112,17 +142,16 @@ pub fn sort_by_rank<T>(items: &mut [T], rank: impl Fn(&T) -> Rank<'_>) {
     });
 }
 
-fn claim(object: &[u8]) -> Option<Arc<Claim>> {
-    let service = match ApiService::decode(object) {
-        Ok(service) => service,
+fn read<M: Message + Default>(object: &[u8]) -> Option<M> {
+    match M::decode(object) {
+        Ok(object) => Some(object),
         Err(error) => {
             // Admission decoded it before it was stored.
             let bytes = wire::message_field(object, 1).map(|metadata| metadata.len()).unwrap_or_default();
-            tracing::error!(%error, bytes, "an APIService in the registry cannot be read; it claims nothing");
-            return None;
+            tracing::error!(%error, bytes, "an object in the registry cannot be read; it counts for nothing");
+            None
         }
-    };
-    Some(Arc::new(claimed(service)))
+    }
 }
 
 /// What an APIService claims.

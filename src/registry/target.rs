@@ -3,10 +3,12 @@
 use std::{fmt, str::FromStr};
 
 use http::Uri;
+use kubridge_bridge::validation::dns1123_subdomain;
 
 use super::proto::apiregistration::ApiService;
 
-/// Annotation: where the gRPC backend is, `grpc://HOST:PORT` or `grpcs://HOST:PORT`.
+/// Annotation: where the gRPC backend is, `grpc://HOST:PORT` or `grpcs://HOST:PORT`; or the name of a Backend object,
+/// which says it.
 pub const BACKEND: &str = "kubridge.io/backend";
 /// Annotation: how `spec.service` is spoken to where [`BACKEND`] is absent: a [`Protocol`], `https` by default.
 pub const PROTOCOL: &str = "kubridge.io/protocol";
@@ -38,6 +40,16 @@ pub enum Target {
         name: String,
         /// The Service's port.
         port: i32,
+    },
+    /// A Backend object. In a snapshot it is replaced by what that object says.
+    Named {
+        /// Its name.
+        name: String,
+    },
+    /// There is no such Backend, or what it says cannot be used.
+    Unresolved {
+        /// Why, and the mend.
+        why: String,
     },
     /// In a cluster the Service is this process, and the annotation [`BACKEND`] is missing.
     Unnamed,
@@ -100,7 +112,11 @@ impl Target {
     /// a Service. `None` for what is in this process or cannot be spoken to.
     pub fn url(&self) -> Option<String> {
         match self {
-            Self::Local | Self::Unnamed | Self::UnknownProtocol { .. } => None,
+            Self::Local
+            | Self::Named { .. }
+            | Self::Unresolved { .. }
+            | Self::Unnamed
+            | Self::UnknownProtocol { .. } => None,
             Self::Grpc { url } => Some(url.clone()),
             Self::Service { protocol, namespace, name, port } => {
                 Some(format!("{protocol}://{name}.{namespace}.svc:{port}"))
@@ -113,8 +129,11 @@ impl Target {
 pub fn target(service: &ApiService) -> Target {
     let annotation =
         |name: &str| service.metadata.as_ref().and_then(|metadata| metadata.annotations.get(name));
-    if let Some(url) = annotation(BACKEND) {
-        return Target::Grpc { url: url.clone() };
+    if let Some(text) = annotation(BACKEND) {
+        return match is_name(text) {
+            true => Target::Named { name: text.clone() },
+            false => Target::Grpc { url: text.clone() },
+        };
     }
     let Some(reference) = service.spec.as_ref().and_then(|spec| spec.service.as_ref()) else {
         return Target::Local;
@@ -161,6 +180,19 @@ pub(super) fn insecure_skip_tls_verify(service: &ApiService) -> bool {
         .spec
         .as_ref()
         .is_some_and(|spec| spec.insecure_skip_tls_verify && !(annotated && spec.service.is_some()))
+}
+
+/// Whether `text` is what the annotation [`BACKEND`] may say; if not, what is wrong and what to write.
+pub(super) fn check_backend(text: &str) -> Result<(), String> {
+    if is_name(text) {
+        return Ok(());
+    }
+    check_backend_url(text).map_err(|fault| format!("{fault}; or name a Backend"))
+}
+
+/// Whether it names a Backend object.
+pub(super) fn is_name(text: &str) -> bool {
+    dns1123_subdomain(text).is_empty()
 }
 
 /// Whether `url` names a gRPC backend; if not, what is wrong and what to write.

@@ -62,7 +62,12 @@ async fn the_built_in_apiservices_are_there_from_the_start_and_after_a_restart()
         snapshot.claims.iter().map(|claim| (claim.name.clone(), claim.resource_version)).collect::<Vec<_>>()
     };
     let first = names(&registry);
-    let wanted = ["v1.apiregistration.k8s.io", "v1.authentication.k8s.io", "v1.authorization.k8s.io"];
+    let wanted = [
+        "v1.apiregistration.k8s.io",
+        "v1.authentication.k8s.io",
+        "v1.authorization.k8s.io",
+        "v1alpha1.kubridge.io",
+    ];
     assert_eq!(first.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), wanted);
     let built_in = get(&registry, wanted[0]).await.unwrap();
     assert_eq!(validation::validate(&built_in), []);

@@ -6,7 +6,7 @@ use prost::Message as _;
 use super::{
     local_caller::Admission,
     proto::apiregistration::{ApiService, ApiServiceCondition, ServiceReference},
-    target::{BACKEND, MAPPING, PROTOCOL, Protocol, Target, check_backend_url, target},
+    target::{BACKEND, MAPPING, PROTOCOL, Protocol, Target, check_backend, target},
 };
 
 /// The one type of condition that Kubernetes knows of APIServices: whether the backend can be asked.
@@ -104,7 +104,7 @@ pub fn validate(service: &ApiService) -> Vec<FieldViolation> {
     {
         let field = format!("metadata.annotations[{annotation}]");
         if annotation == BACKEND {
-            if let Err(text) = check_backend_url(value) {
+            if let Err(text) = check_backend(value) {
                 faults.push(invalid_text(&field, value, &text));
             }
         } else if value.parse::<Protocol>().is_err() {
@@ -114,7 +114,11 @@ pub fn validate(service: &ApiService) -> Vec<FieldViolation> {
     if let Some(name) = metadata.annotations.get(MAPPING) {
         let field = format!("metadata.annotations[{MAPPING}]");
         let is_grpc = match target(service) {
-            Target::Grpc { .. } | Target::Unnamed | Target::UnknownProtocol { .. } => true,
+            Target::Grpc { .. }
+            | Target::Named { .. }
+            | Target::Unresolved { .. }
+            | Target::Unnamed
+            | Target::UnknownProtocol { .. } => true,
             Target::Service { protocol, .. } => protocol != Protocol::Https,
             Target::Local => false,
         };
@@ -187,14 +191,14 @@ fn check_service(reference: &ServiceReference, faults: &mut Vec<FieldViolation>)
     }
 }
 
-fn check_range(field: &str, value: i32, most: i32, faults: &mut Vec<FieldViolation>) {
+pub(super) fn check_range(field: &str, value: i32, most: i32, faults: &mut Vec<FieldViolation>) {
     if !(1..=most).contains(&value) {
         faults.push(invalid(field, &value.to_string(), &format!("must be positive and less than {most}")));
     }
 }
 
 /// What keeps `text` from being a DNS-1123 subdomain.
-fn subdomain_faults(text: &str) -> Vec<String> {
+pub(super) fn subdomain_faults(text: &str) -> Vec<String> {
     let mut faults = Vec::new();
     if text.len() > 253 {
         faults.push("must be no more than 253 characters".to_owned());
@@ -218,7 +222,7 @@ fn subdomain_faults(text: &str) -> Vec<String> {
 }
 
 /// What keeps `text` from being a DNS-1035 label.
-fn label_faults(text: &str) -> Vec<String> {
+pub(super) fn label_faults(text: &str) -> Vec<String> {
     let mut faults = Vec::new();
     if text.len() > 63 {
         faults.push("must be no more than 63 characters".to_owned());
@@ -238,17 +242,17 @@ fn label_faults(text: &str) -> Vec<String> {
     faults
 }
 
-fn required(field: &str, detail: &str) -> FieldViolation {
+pub(super) fn required(field: &str, detail: &str) -> FieldViolation {
     let colon = if detail.is_empty() { "" } else { ": " };
     violation(field, "FieldValueRequired", &format!("Required value{colon}{detail}"))
 }
 
 /// `value` as Kubernetes shows it: numbers and booleans bare, text quoted.
-fn invalid(field: &str, value: &str, text: &str) -> FieldViolation {
+pub(super) fn invalid(field: &str, value: &str, text: &str) -> FieldViolation {
     violation(field, "FieldValueInvalid", &format!("Invalid value: {value}: {text}"))
 }
 
-fn invalid_text(field: &str, value: &str, text: &str) -> FieldViolation {
+pub(super) fn invalid_text(field: &str, value: &str, text: &str) -> FieldViolation {
     invalid(field, &format!("{value:?}"), text)
 }
 
@@ -258,7 +262,7 @@ fn unsupported(field: &str, value: &str, supported: &[&str]) -> FieldViolation {
     violation(field, "FieldValueNotSupported", &text)
 }
 
-fn violation(field: &str, reason: &str, description: &str) -> FieldViolation {
+pub(super) fn violation(field: &str, reason: &str, description: &str) -> FieldViolation {
     FieldViolation { field: field.into(), description: description.into(), reason: reason.into() }
 }
 

@@ -115,6 +115,8 @@ impl Backend {
             }
             Arc::new(headers)
         };
+        let most = self.options().request_timeout;
+        let deadline = deadline.map(|at| most.map_or(at, |most| at.min(Instant::now() + most)));
         let traffic = Some(Arc::clone(&self.traffic));
         BackendCaller { shared: Arc::clone(&self.shared), headers, deadline, own: false, traffic }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cluster::Services;
+use crate::{cluster::Services, registry::backend::Origin};
 
 /// How connections to one backend behave. The defaults are meant for production.
 #[derive(Debug, Clone)]
@@ -18,6 +18,10 @@ pub struct Options {
     pub max_watches: usize,
     /// Calls in flight on one connection before another is opened.
     pub streams_per_connection: usize,
+    /// How long a request may take, however long its caller would wait. Watches may take longer.
+    pub request_timeout: Option<Duration>,
+    /// How the backend is asked for its schema.
+    pub schema: Origin,
     /// The largest message that is taken from the backend, in bytes.
     pub max_message: usize,
     /// How long calls may wait without a byte from the backend before its life is checked.
@@ -47,6 +51,8 @@ impl Default for Options {
             max_requests: 1024,
             max_watches: 16 << 10,
             streams_per_connection: 64,
+            request_timeout: None,
+            schema: Origin::Any,
             max_message: 64 << 20,
             silence: Duration::from_secs(2),
             silence_grace: Duration::from_millis(700),

@@ -12,6 +12,8 @@ use kubridge_bridge::{
 use prost::Message as _;
 use tokio::{io::AsyncReadExt as _, time::Instant};
 
+use crate::registry::backend::Origin;
+
 use super::{
     backend::Backend,
     reflection::{self, Version},
@@ -113,7 +115,8 @@ pub enum FetchError {
     },
 }
 
-/// Reads the schema: from `file` when one is given, else by the Schema service, else by reflection.
+/// Reads the schema: from `file` when one is given, else by the Schema service, else by reflection; or only by what the
+/// backend's options say.
 /// `None` when `etag` is still the present one.
 ///
 /// A file that was named wins: it is the mend when a server's reflection strips custom options.
@@ -125,9 +128,12 @@ pub async fn fetch(
     if let Some(path) = file {
         return read_file(path).await.map(Some);
     }
-    match from_service(backend, etag).await {
-        Err(FetchError::Call { error, .. }) if is_unimplemented(&error) => {}
-        outcome => return outcome,
+    let origin = backend.options().schema;
+    if origin != Origin::Reflection {
+        match from_service(backend, etag).await {
+            Err(FetchError::Call { error, .. }) if is_unimplemented(&error) && origin == Origin::Any => {}
+            outcome => return outcome,
+        }
     }
     for version in [Version::V1, Version::V1Alpha] {
         match reflection::fetch(backend, version).await {

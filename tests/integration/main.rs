@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs, unreachable_pub)]
 
 mod aip;
+mod backend_objects;
 mod backends;
 mod cli;
 mod controlplane;

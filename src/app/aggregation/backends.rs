@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     brown_out::{self, Watched},
     compiler::{Compiler, follow},
+    delegate,
 };
 use crate::{
     availability::{self, Availability, Confirmation, Flaw, Verdict},
@@ -37,7 +38,10 @@ use crate::{
     last_known_good::LastKnownGood,
     made_watch::MadeWatch,
     metrics::{BackendSample, Metrics},
-    registry::{Named, Protocol, Target},
+    registry::{
+        Named, Protocol, Target,
+        backend::{Identity, Resolved},
+    },
     upstream::{
         self, Asker, Documents, DocumentsPace, DocumentsWatcher, Endpoint, EndpointError, FetchedSchema,
         GroupVersion, KeepDocuments, KeepSchema, Options, RetryReason, SchemaHandle, SchemaPace, SchemaState,
@@ -63,12 +67,22 @@ pub(super) struct Key {
 }
 
 impl Key {
+    /// That of a Backend object.
+    pub(super) fn of(resolved: &Resolved) -> Self {
+        let Resolved { target, ca_bundle, mapping, named } = resolved.clone();
+        Self { target, ca: ca_bundle, insecure: false, mapping, backend: Some(named) }
+    }
+
     fn is_https(&self) -> bool {
         matches!(self.target, Target::Service { protocol: Protocol::Https, .. })
     }
 
     /// Its name on the disk. Another CA is another backend.
     fn subject(&self) -> String {
+        if let Some(backend) = &self.backend {
+            // Wherever it is, and whomever it trusts.
+            return format!("Backend {} {}", backend.name, backend.uid);
+        }
         let trust: String =
             Sha256::digest(&self.ca).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         let mapping = self.mapping.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
@@ -366,10 +380,7 @@ impl Settings {
     async fn start(&self, key: Key, versions: Vec<GroupVersion>) -> (Key, Entry, Vec<Work>) {
         let backend = match self.connect(&key) {
             Ok(backend) => backend,
-            Err(error) => {
-                let entry = Entry::Unusable { flaw: Flaw::of(&error), why: error.to_string() };
-                return (key, entry, Vec::new());
-            }
+            Err(Unusable { flaw, why }) => return (key, Entry::Unusable { flaw, why }, Vec::new()),
         };
         let cancel = CancellationToken::new();
         let mut work: Vec<Work> = Vec::new();
@@ -431,7 +442,7 @@ impl Settings {
 
 impl Settings {
     /// Connects to nothing yet.
-    fn connect(&self, key: &Key) -> Result<upstream::Backend, EndpointError> {
+    fn connect(&self, key: &Key) -> Result<upstream::Backend, Unusable> {
         let endpoint = match &key.target {
             Target::Service { protocol, namespace, name, port } => {
                 let port = u16::try_from(*port).unwrap_or_default();
@@ -439,15 +450,54 @@ impl Settings {
             }
             target => Endpoint::parse(&target.url().unwrap_or_default())?,
         };
-        let identity = if key.is_https() { &self.https_identity } else { &self.grpc_identity };
+        let own = if key.is_https() { &self.https_identity } else { &self.grpc_identity };
+        let identity = match key.backend.as_ref().and_then(|backend| backend.identity.as_ref()) {
+            None => Arc::clone(own),
+            Some(Identity { certificate, key }) => certified(certificate, key)?,
+        };
         let tls = TlsOptions {
             ca: (!key.ca.is_empty()).then(|| key.ca.clone()),
-            identity: endpoint.is_tls().then(|| Arc::clone(identity)),
-            server_name: None,
+            identity: endpoint.is_tls().then_some(identity),
+            server_name: key.backend.as_ref().and_then(|backend| backend.server_name.clone()),
             insecure_skip_tls_verify: key.insecure,
         };
-        upstream::Backend::new(endpoint, &tls, self.options.clone())
+        Ok(upstream::Backend::new(endpoint, &tls, self.options(key.backend.as_deref()))?)
     }
+
+    /// Those of all, but for what a Backend object says.
+    fn options(&self, backend: Option<&Named>) -> Options {
+        let all = self.options.clone();
+        let Some(Named { schema, limits, timeouts, .. }) = backend else { return all };
+        Options {
+            max_requests: limits.max_requests.unwrap_or(all.max_requests),
+            max_watches: limits.max_watches.unwrap_or(all.max_watches),
+            max_message: limits.max_message.unwrap_or(all.max_message),
+            connect_timeout: timeouts.connect.unwrap_or(all.connect_timeout),
+            request_timeout: timeouts.request.or(all.request_timeout),
+            silence: timeouts.silence.unwrap_or(all.silence),
+            schema: *schema,
+            ..all
+        }
+    }
+}
+
+/// What of a backend cannot be used.
+#[derive(Debug)]
+struct Unusable {
+    flaw: Flaw,
+    why: String,
+}
+
+impl From<EndpointError> for Unusable {
+    fn from(error: EndpointError) -> Self {
+        Self { flaw: Flaw::of(&error), why: error.to_string() }
+    }
+}
+
+/// The certificate that a Backend object names.
+fn certified(certificate: &[u8], key: &[u8]) -> Result<Arc<dyn ResolvesClientCert>, Unusable> {
+    delegate::certificate(certificate, key)
+        .map_err(|error| Unusable { flaw: Flaw::ClientCertificate, why: format!("{error:#}") })
 }
 
 fn sample(url: &str, stats: &Stats) -> BackendSample {

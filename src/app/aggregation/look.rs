@@ -17,7 +17,7 @@ use crate::{
     openapi::{Origin, Source},
     proxy::{Backend, Forward, Route, Unserved},
     registry::{Claim, Target},
-    upstream::{self, DocumentError, FailureReason, OpenApiState},
+    upstream::{self, DocumentError, FailureReason, OpenApiState, SchemaState},
 };
 
 /// One claim, looked at.
@@ -86,9 +86,12 @@ impl Look {
         let remote = |documents, unimplemented: Vec<String>| {
             let service = match &claim.target {
                 Target::Service { namespace, name, .. } => Some((namespace.clone(), name.clone())),
-                Target::Local | Target::Unnamed | Target::Grpc { .. } | Target::UnknownProtocol { .. } => {
-                    None
-                }
+                Target::Local
+                | Target::Named { .. }
+                | Target::Unresolved { .. }
+                | Target::Unnamed
+                | Target::Grpc { .. }
+                | Target::UnknownProtocol { .. } => None,
             };
             Observation::Remote(Remote {
                 url: claim.target.url().unwrap_or_default(),
@@ -99,23 +102,15 @@ impl Look {
                 unimplemented: Some(unimplemented).filter(|methods| says_methods || !methods.is_empty()),
             })
         };
+        let max_age = claim.backend.as_ref().and_then(|backend| backend.discovery_max_age).unwrap_or(max_age);
         match &known.learnt {
             Learnt::Schema { state, handle, made, unmapped } => {
                 let api = state.current.as_ref().and_then(|schema| find(schema, claim));
                 let unimplemented = api.as_ref().map(|api| lacking(api, known)).unwrap_or_default();
                 let documents = match (&state.current, &api) {
-                    (Some(_), Some(_)) => Documents::Known {
-                        confirmation: known.confirmation(state.confirmed_at, max_age, now),
-                        newer_rejected: state.rejected.as_ref().map(|rejected| rejected.faults.join("; ")),
-                        openapi_quarantined: None,
-                    },
+                    (Some(_), Some(_)) => schema(known, max_age, now),
                     (Some(schema), None) => Documents::NotDeclared { declared: declared_names(schema) },
-                    (None, _) => match (&state.rejected, &state.last_error) {
-                        (Some(_), _) if let Some(why) = unmapped => Documents::Unmapped { why: why.clone() },
-                        (Some(rejected), _) => Documents::Rejected { faults: rejected.faults.join("; ") },
-                        (None, Some(error)) => Documents::Missing { last_error: error.to_string() },
-                        (None, None) => Documents::Pending,
-                    },
+                    (None, _) => unknown(state, unmapped.as_deref()),
                 };
                 let observation = remote(documents, unimplemented);
                 let Some(api) = api else { return Self::unserved(claim, observation) };
@@ -182,6 +177,29 @@ fn lacking(api: &Api, known: &Known) -> Vec<String> {
     known.unimplemented.iter().filter(of_api).cloned().collect()
 }
 
+/// What is known of the schema of a gRPC backend, whatever is claimed of it.
+pub(super) fn schema(known: &Known, max_age: Duration, now: SystemTime) -> Documents {
+    let Learnt::Schema { state, unmapped, .. } = &known.learnt else { return Documents::Pending };
+    match &state.current {
+        Some(_) => Documents::Known {
+            confirmation: known.confirmation(state.confirmed_at, max_age, now),
+            newer_rejected: state.rejected.as_ref().map(|rejected| rejected.faults.join("; ")),
+            openapi_quarantined: None,
+        },
+        None => unknown(state, unmapped.as_deref()),
+    }
+}
+
+/// Of a backend whose schema was never accepted.
+fn unknown(state: &SchemaState<Schema>, unmapped: Option<&str>) -> Documents {
+    match (&state.rejected, &state.last_error) {
+        (Some(_), _) if let Some(why) = unmapped => Documents::Unmapped { why: why.to_owned() },
+        (Some(rejected), _) => Documents::Rejected { faults: rejected.faults.join("; ") },
+        (None, Some(error)) => Documents::Missing { last_error: error.to_string() },
+        (None, None) => Documents::Pending,
+    }
+}
+
 fn https_documents(
     known: &Known,
     asked: bool,
@@ -245,6 +263,7 @@ fn unserved(claim: &Claim, observation: &Observation) -> Unserved {
         Observation::Local | Observation::UnknownProtocol { .. } => {
             "is of a kind that this version does not serve"
         }
+        Observation::Unresolved { .. } => "is a Backend that is not there or cannot be used",
         Observation::NoBackend => "is not named by the annotation kubridge.io/backend",
         Observation::Unusable { .. } => "has an address or a CA that cannot be used",
         Observation::Remote(Remote {

@@ -6,8 +6,10 @@ use anyhow::Context as _;
 use kubridge_bridge::{model::Api, proto::Condition};
 use tokio::sync::watch;
 
+use super::report::BackendReport;
 use crate::{
     authz::Authorizer,
+    availability::claims_accepted,
     proxy::Backend,
     registry::{self, Claim, Registry, Snapshot, proto::apiregistration::ApiServiceCondition},
 };
@@ -17,8 +19,13 @@ use crate::{
 pub(in super::super) enum Source {
     /// This process: it serves them too, and writes their status.
     Embedded(Registry, Authorizer),
-    /// The cluster, where the kube-apiserver does both. Nothing: not known yet.
-    Cluster(watch::Receiver<Option<Arc<Snapshot>>>),
+    /// The cluster, where the kube-apiserver does both.
+    Cluster {
+        /// What is claimed. Nothing: not known yet.
+        snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+        /// How the Backends are: the replica that leads writes it.
+        reports: watch::Sender<Arc<[BackendReport]>>,
+    },
 }
 
 impl Source {
@@ -39,7 +46,7 @@ impl Source {
     pub(super) fn registry(&self) -> Option<&Registry> {
         match self {
             Self::Embedded(registry, _) => Some(registry),
-            Self::Cluster(_) => None,
+            Self::Cluster { .. } => None,
         }
     }
 
@@ -47,7 +54,7 @@ impl Source {
     pub(super) fn snapshot(&self) -> Option<Arc<Snapshot>> {
         match self {
             Self::Embedded(registry, _) => Some(Arc::clone(&registry.snapshots().borrow())),
-            Self::Cluster(snapshots) => snapshots.borrow().clone(),
+            Self::Cluster { snapshots, .. } => snapshots.borrow().clone(),
         }
     }
 
@@ -55,7 +62,7 @@ impl Source {
     pub(super) fn changes(&self) -> Changes {
         match self {
             Self::Embedded(registry, _) => Changes::Embedded(registry.snapshots()),
-            Self::Cluster(snapshots) => Changes::Cluster(snapshots.clone()),
+            Self::Cluster { snapshots, .. } => Changes::Cluster(snapshots.clone()),
         }
     }
 
@@ -77,6 +84,36 @@ impl Source {
         let conditions = conditions.into_iter().map(written).collect();
         if let Err(error) = registry.set_conditions(&claim.name, &claim.uid, conditions).await {
             tracing::error!(api_service = claim.name, %error, "conditions could not be written");
+        }
+    }
+}
+
+impl Source {
+    /// Has it written how Backends are. `refused`: what was not claimed of one, where our own store says so.
+    pub(super) async fn report<'a>(
+        &self,
+        reports: Vec<BackendReport>,
+        refused: impl Fn(&str) -> &'a [(String, String)],
+    ) {
+        let registry = match self {
+            Self::Embedded(registry, _) => registry,
+            Self::Cluster { reports: sender, .. } => {
+                sender.send_if_modified(|present| {
+                    let changed = **present != *reports;
+                    if changed {
+                        *present = reports.into();
+                    }
+                    changed
+                });
+                return;
+            }
+        };
+        for BackendReport { name, uid, mut status } in reports {
+            let claims = claims_accepted(refused(&name));
+            status.conditions.push(Condition { observed_generation: status.observed_generation, ..claims });
+            if let Err(error) = registry.set_backend_status(&name, &uid, status).await {
+                tracing::error!(backend = name, %error, "the status of a Backend could not be written");
+            }
         }
     }
 }

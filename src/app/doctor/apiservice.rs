@@ -122,7 +122,8 @@ mod tests {
     }
 
     fn judged(change: impl FnOnce(&mut Value)) -> (State, String) {
-        let ours = ServiceName { namespace: "kubridge-system".to_owned(), name: "kubridge".to_owned() };
+        let ours =
+            ServiceName { namespace: "kubridge-system".to_owned(), name: "kubridge".to_owned(), port: 443 };
         let Verdict { state, summary, details, mend } = judge(&object(change), &ours);
         (state, format!("{summary} | {} | {}", details.join(" "), mend.unwrap_or_default()))
     }

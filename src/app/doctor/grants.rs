@@ -41,13 +41,27 @@ enum Name {
 }
 
 /// What Kubridge asks of the cluster. deploy/manifests/rbac.yaml grants exactly this.
-const GRANTS: [Grant; 11] = [
+const GRANTS: [Grant; 13] = [
     Grant {
         of: Binding::Cluster,
         group: "apiregistration.k8s.io",
         resource: "apiservices",
         name: Name::All,
+        verbs: &["get", "list", "watch", "create", "patch", "delete"],
+    },
+    Grant {
+        of: Binding::Cluster,
+        group: "kubridge.io",
+        resource: "backends",
+        name: Name::All,
         verbs: &["get", "list", "watch", "patch"],
+    },
+    Grant {
+        of: Binding::Cluster,
+        group: "kubridge.io",
+        resource: "backends/status",
+        name: Name::All,
+        verbs: &["patch"],
     },
     Grant { of: Binding::Cluster, group: "", resource: "services", name: Name::All, verbs: READ },
     Grant {
@@ -111,7 +125,7 @@ const AGGREGATOR: &str = "system:aggregator";
 impl Binding {
     /// What is to be bound, and how it is called where it is bound.
     fn mend(self, service: &ServiceName) -> String {
-        let ServiceName { namespace, name } = service;
+        let ServiceName { namespace, name, .. } = service;
         match self {
             Self::Cluster => format!("the ClusterRole {name}, by a ClusterRoleBinding"),
             Self::Namespace => format!("the Role {name} of {namespace}, by a RoleBinding there"),
@@ -143,11 +157,16 @@ fn rights(service: &ServiceName) -> impl Iterator<Item = Right> {
             Name::Service(after) => Some(format!("{}{after}", service.name)),
             Name::Is(name) => Some(name.to_owned()),
         };
+        let (resource, subresource) = match grant.resource.split_once('/') {
+            Some((resource, subresource)) => (resource, Some(subresource.to_owned())),
+            None => (grant.resource, None),
+        };
         grant.verbs.iter().map(move |verb| Right {
             of: grant.of,
             attributes: ResourceAttributes {
                 group: Some(grant.group.to_owned()),
-                resource: Some(grant.resource.to_owned()),
+                resource: Some(resource.to_owned()),
+                subresource: subresource.clone(),
                 namespace: namespace.clone(),
                 name: name.clone(),
                 verb: Some((*verb).to_owned()),
@@ -224,8 +243,11 @@ fn verb(right: &Right) -> &str {
 
 /// "secrets kubridge-ca in kubridge-system".
 fn object(right: &Right) -> String {
-    let ResourceAttributes { group, resource, name, namespace, .. } = &right.attributes;
+    let ResourceAttributes { group, resource, subresource, name, namespace, .. } = &right.attributes;
     let mut text = resource.clone().unwrap_or_default();
+    if let Some(subresource) = subresource {
+        text = format!("{text}/{subresource}");
+    }
     if let Some(group) = group.as_deref().filter(|group| !group.is_empty()) {
         text = format!("{text}.{group}");
     }
@@ -282,7 +304,7 @@ mod tests {
     const MANIFEST: &str = include_str!("../../../deploy/manifests/rbac.yaml");
 
     fn service() -> ServiceName {
-        ServiceName { namespace: "kubridge-system".to_owned(), name: "kubridge".to_owned() }
+        ServiceName { namespace: "kubridge-system".to_owned(), name: "kubridge".to_owned(), port: 443 }
     }
 
     fn texts(value: &Value) -> Vec<&str> {
@@ -326,7 +348,10 @@ mod tests {
                 let namespace = attributes.namespace.as_deref();
                 let name = attributes.name.as_deref();
                 let of = |part: Option<String>| part.unwrap();
-                let (group, resource) = (of(attributes.group), of(attributes.resource));
+                let (group, mut resource) = (of(attributes.group), of(attributes.resource));
+                if let Some(subresource) = attributes.subresource {
+                    resource = format!("{resource}/{subresource}");
+                }
                 format!("{namespace:?} {group} {resource} {name:?} {}", attributes.verb.unwrap())
             })
             .collect();

@@ -83,7 +83,7 @@ impl Fixture {
         self.manifests.poll().await.unwrap();
         let services = self.registry.services().await.unwrap();
         let names = services.into_iter().map(|service| service.metadata.unwrap().name);
-        names.filter(|name| !name.ends_with("k8s.io")).collect()
+        names.filter(|name| !name.ends_with("k8s.io") && !name.ends_with("kubridge.io")).collect()
     }
 }
 

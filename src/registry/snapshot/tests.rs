@@ -26,7 +26,10 @@ fn object(group: &str, version: &str, group_priority: i32, version_priority: i32
 }
 
 fn names(objects: Vec<Bytes>) -> Vec<String> {
-    let snapshot = Snapshot::from_listing(&Listing { version: 9, objects });
+    let snapshot = Snapshot::from_listings(
+        &Listing { version: 9, objects },
+        &Listing { version: 9, objects: Vec::new() },
+    );
     assert_eq!(snapshot.version, 9);
     snapshot.claims.iter().map(|claim| claim.name.clone()).collect()
 }

@@ -5,7 +5,7 @@ use std::{
     fmt::Write as _,
 };
 
-use kubridge::availability::Reason;
+use kubridge::availability::{BackendReason, Reason, ReasonEntry};
 use kubridge_bridge::{
     model::{CATALOGUE, Entry, Severity},
     status::FAMILIES,
@@ -111,8 +111,17 @@ fn conditions(out: &mut String) {
         "Conditions of an APIService",
         "`kubectl describe apiservice NAME` shows them; the message says what was tried, and where.",
     );
-    let rows = Reason::ALL.iter().map(|reason| {
-        let entry = reason.entry();
+    reasons(Reason::ALL.iter().map(|reason| reason.entry()), out);
+    section(
+        out,
+        "Conditions of a Backend",
+        "`kubectl describe backend NAME` shows them. `Available` has the reason of the first APIService that is not available.",
+    );
+    reasons(BackendReason::ALL.iter().map(|reason| reason.entry()), out);
+}
+
+fn reasons(entries: impl Iterator<Item = ReasonEntry>, out: &mut String) {
+    let rows = entries.map(|entry| {
         [
             entry.condition.to_owned(),
             entry.status.to_owned(),
@@ -215,27 +224,30 @@ fn causes(found: &Found, out: &mut String) {
             _ => return None,
         })
     });
-    let api_services = found.calls_in(&["src/registry/validation"]).filter_map(|call| {
-        Some(match (call.callee.as_str(), call.args.as_slice()) {
-            ("required", [place, text]) => {
-                cause("FieldValueRequired", field(place), "Required value: ", &of(text, "{text}"))
-            }
-            ("invalid" | "invalid_text", [place, _, text]) if !place.is_empty() => {
-                cause("FieldValueInvalid", field(place), "Invalid value: {value}: ", &of(text, "{text}"))
-            }
-            ("unsupported", [place, ..]) => cause(
-                "FieldValueNotSupported",
-                field(place),
-                "Unsupported value: {value}: supported values: ",
-                "{values}",
-            ),
-            _ => return None,
-        })
-    });
+    let own_kinds =
+        found.calls_in(&["src/registry/validation", "src/registry/backend/validation"]).filter_map(|call| {
+            Some(match (call.callee.as_str(), call.args.as_slice()) {
+                ("required", [place, text]) => {
+                    cause("FieldValueRequired", field(place), "Required value: ", &of(text, "{text}"))
+                }
+                ("invalid" | "invalid_text", [place, _, text]) if !place.is_empty() => {
+                    cause("FieldValueInvalid", field(place), "Invalid value: {value}: ", &of(text, "{text}"))
+                }
+                ("forbidden", [place, text]) => {
+                    cause("FieldValueForbidden", field(place), "Forbidden: ", &of(text, "{text}"))
+                }
+                ("unsupported", [place, ..]) => cause(
+                    "FieldValueNotSupported",
+                    field(place),
+                    "Unsupported value: {value}: supported values: ",
+                    "{values}",
+                ),
+                _ => return None,
+            })
+        });
     // Where neither is known, the row says nothing.
-    let rows = status_causes
-        .chain(api_services)
-        .filter(|row| !(row[1] == "`{field}`" && row[2].ends_with("{text}`")));
+    let rows =
+        status_causes.chain(own_kinds).filter(|row| !(row[1] == "`{field}`" && row[2].ends_with("{text}`")));
     table(out, ["cause", "field", "message"], rows);
 }
 

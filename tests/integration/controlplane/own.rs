@@ -1,5 +1,6 @@
 //! What needs a control plane of its own, made by tests/controlplane.
 
+mod backends;
 mod callers;
 mod delegate;
 mod deploy;

@@ -55,7 +55,10 @@ async fn kubectl_get_apiservices_prints_kubernetes_columns() {
     assert_eq!(rows(&wide)[0], lines[0], "there are no wide columns");
 
     let resources = ["api-resources", "--categories=api-extensions", "-o", "name"];
-    assert_eq!(kubectl.run(&resources).await.ok(), "apiservices.apiregistration.k8s.io\n");
+    assert_eq!(
+        kubectl.run(&resources).await.ok(),
+        "apiservices.apiregistration.k8s.io\nbackends.kubridge.io\n"
+    );
     let all = kubectl.run(&["get", "api-extensions", "-o", "name"]).await.ok();
     assert!(all.contains("apiservice.apiregistration.k8s.io/v1.classic.example.com\n"), "{all}");
     let described = kubectl.run(&["describe", NAME]).await.ok();

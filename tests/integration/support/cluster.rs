@@ -55,9 +55,13 @@ impl Cluster {
         let plane = tokio::task::spawn_blocking(start).await.unwrap();
         let dir = TempDir::new().unwrap();
         let kubectl = Kubectl::direct(plane.is.kubeconfig.clone());
-        for file in ["namespace.yaml", "rbac.yaml"] {
+        for file in ["namespace.yaml", "crd.yaml", "rbac.yaml"] {
             kubectl.run(&["apply", "-f", &format!("{MANIFESTS}/{file}")]).await.ok();
         }
+        kubectl
+            .run(&["wait", "--for=condition=Established", "crd/backends.kubridge.io", "--timeout=30s"])
+            .await
+            .ok();
         let inventory = inventory::Server::start(inventory::Options {
             listen: ([127, 0, 0, 1], 0).into(),
             database: dir.path().join("inventory.db"),
@@ -78,11 +82,25 @@ impl Cluster {
 
     /// Starts one more Kubridge; tells where it listens.
     pub async fn start_kubridge(&mut self, more: &[&str]) -> SocketAddr {
+        self.start_kubridge_at(([127, 0, 0, 1], 0).into(), more).await
+    }
+
+    /// Starts a Kubridge that makes APIServices by itself, to which its Service leads.
+    pub async fn start_registrar(&mut self, more: &[&str]) -> SocketAddr {
+        // What it writes into APIServices is the port that it is called at: it must be known before it listens.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        self.point_at(free.port()).await;
+        let service = format!("--service=kubridge-system/kubridge:{}", free.port());
+        let more: Vec<&str> = more.iter().copied().chain([service.as_str()]).collect();
+        self.start_kubridge_at(free, &more).await
+    }
+
+    async fn start_kubridge_at(&mut self, listen: SocketAddr, more: &[&str]) -> SocketAddr {
         let number = self.kubridges.len();
         let mut args = vec![
             "kubridge".to_owned(),
             "serve".into(),
-            "--listen=127.0.0.1:0".into(),
+            format!("--listen={listen}"),
             format!("--data-dir={}", self.data_dir(number).display()),
             format!("--kubeconfig={}", self.service_account().await.display()),
             format!("--tls-san={SERVER_NAME}"),
@@ -185,6 +203,7 @@ impl Cluster {
 
     /// Ends the claim, so that the next test begins without it, and everything else in order.
     pub async fn end(mut self) {
+        self.kubectl.run(&["delete", "backend", "--all", "--timeout=30s"]).await.ok();
         self.kubectl.run(&["delete", "apiservice", API_SERVICE, "--ignore-not-found"]).await.ok();
         for running in self.kubridges.drain(..) {
             running.stop().await.unwrap();

@@ -38,6 +38,8 @@ pub struct Options {
     pub tls: Option<Ca>,
     /// Nobody listens where the backend should be, and it is not given as --backend.
     pub backend_down: bool,
+    /// The backend runs, and nobody claims anything of it: it is not given as --backend.
+    pub unclaimed: bool,
     /// What is served once the stack is up; none: the inventory.
     pub serves: Option<&'static str>,
     /// More arguments of `kubridge serve`.
@@ -96,6 +98,7 @@ impl Stack {
         ];
         match &options.tls {
             _ if options.backend_down => relay.kill().await,
+            _ if options.unclaimed => {}
             None => args.push(format!("--backend=grpc://{}", relay.addr())),
             Some(ca) => {
                 let file = dir.path().join("backend-ca.pem");
@@ -113,7 +116,7 @@ impl Stack {
         let (kubridge, client, base, ca) = serve(&args, &data_dir).await;
         let kubridge = Some(kubridge);
         let stack = Self { client, relay, base, ca, dir, args, inventory, descriptors, kubridge };
-        if !options.backend_down {
+        if !options.backend_down && !options.unclaimed {
             let serves = options.serves.unwrap_or("/apis/inventory.example.com/v1");
             stack.until(|stack| stack.serves(serves)).await;
         }

@@ -41,7 +41,7 @@ serviceMonitor: {enabled: true, labels: {release: prometheus}}
 async fn prepared() -> Kubectl {
     let plane = ControlPlane::shared().await;
     let kubectl = Kubectl::direct(plane.is.kubeconfig.clone());
-    for file in ["namespace.yaml", "rbac.yaml"] {
+    for file in ["namespace.yaml", "crd.yaml", "rbac.yaml"] {
         kubectl.run(&["apply", "-f", &format!("{DEPLOY}/manifests/{file}")]).await.ok();
     }
     kubectl

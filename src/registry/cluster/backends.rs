@@ -1,0 +1,155 @@
+//! The Backends of a cluster: custom resources there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::{StreamExt as _, stream::BoxStream};
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{ApiResource, DynamicObject, GroupVersionKind},
+    runtime::{WatchStreamExt as _, watcher, watcher::Event},
+};
+use kubridge_bridge::transcode::MessageType;
+use prost::Message as _;
+
+use crate::{
+    cluster::{Pauses, Reference},
+    registry::{
+        backend::{self, Declared, Source},
+        own_kinds,
+        proto::backend::Backend,
+    },
+};
+
+/// The Backends, as the API server tells of them.
+pub(super) struct Backends {
+    events: BoxStream<'static, Result<Event<DynamicObject>, watcher::Error>>,
+    /// How a Backend is written in JSON.
+    message: MessageType,
+    /// Nothing before the first list is there, or it was said that there is none.
+    known: Option<BTreeMap<String, Declared>>,
+    /// A list that is under way.
+    listed: BTreeMap<String, Declared>,
+    has_complained: bool,
+}
+
+/// Backends, as a client of the API server names them.
+pub fn resource() -> ApiResource {
+    ApiResource::from_gvk_with_plural(
+        &GroupVersionKind::gvk("kubridge.io", "v1alpha1", backend::BACKENDS.kind),
+        backend::BACKENDS.plural,
+    )
+}
+
+/// As the cluster's own objects are referred to.
+pub(super) fn reference(source: &Source) -> Reference {
+    match source {
+        Source::Secret(name) => Reference::secret(&name.namespace, &name.name),
+        Source::ConfigMap(name) => Reference::config_map(&name.namespace, &name.name),
+    }
+}
+
+impl Backends {
+    pub(super) fn new(client: Client) -> Self {
+        let api = Api::<DynamicObject>::all_with(client, &resource());
+        let kinds = own_kinds().expect("the built-in APIs have no faults");
+        let mut resources = kinds.apis.iter().flat_map(|api| &api.resources);
+        let backend = resources.find(|resource| resource.kind == backend::BACKENDS.kind);
+        Self {
+            events: watcher(api, watcher::Config::default()).backoff(Pauses::default()).boxed(),
+            message: backend.expect("Backend is one of our own kinds").message.clone(),
+            known: None,
+            listed: BTreeMap::new(),
+            has_complained: false,
+        }
+    }
+
+    /// Waits for news.
+    pub(super) async fn changed(&mut self) {
+        loop {
+            let event = match self.events.next().await {
+                None => return std::future::pending().await,
+                Some(event) => event,
+            };
+            match event {
+                Ok(event) => {
+                    self.has_complained = false;
+                    if self.take(event) {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut self.has_complained, true) {
+                        tracing::warn!(
+                            %error,
+                            "Backends are not watched for now: is the API server there, is their CustomResourceDefinition \
+                             installed (deploy/manifests/crd.yaml), and may this user list and watch backends.kubridge.io?"
+                        );
+                    }
+                    // A cluster without the definition has none. What was known before stays.
+                    if self.known.is_none() {
+                        self.known = Some(BTreeMap::new());
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// What is known; `None`: nothing was told yet.
+    pub(super) fn known(&self) -> Option<impl Iterator<Item = &Declared>> {
+        self.known.as_ref().map(|known| known.values())
+    }
+
+    /// The objects that they refer to.
+    pub(super) fn sources(&self) -> BTreeSet<Reference> {
+        let known = self.known.iter().flat_map(BTreeMap::values);
+        known.flat_map(Declared::sources).map(|source| reference(&source)).collect()
+    }
+
+    /// Whether there is news.
+    fn take(&mut self, event: Event<DynamicObject>) -> bool {
+        match event {
+            Event::Init => {
+                self.listed.clear();
+                return false;
+            }
+            Event::InitApply(object) => {
+                if let Some(backend) = self.read(&object) {
+                    self.listed.insert(backend.name.clone(), backend);
+                }
+                return false;
+            }
+            Event::InitDone => self.known = Some(std::mem::take(&mut self.listed)),
+            Event::Apply(object) => {
+                let backend = self.read(&object);
+                let known = self.known.get_or_insert_default();
+                match backend {
+                    Some(backend) => known.insert(backend.name.clone(), backend),
+                    None => known.remove(&object.name_any()),
+                };
+            }
+            Event::Delete(object) => {
+                self.known.get_or_insert_default().remove(&object.name_any());
+            }
+        }
+        true
+    }
+
+    fn read(&self, object: &DynamicObject) -> Option<Declared> {
+        let json = serde_json::to_vec(object).expect("what came as JSON is written as JSON");
+        let read = self.message.from_json(&json).map_err(|error| error.to_string());
+        let read = read.and_then(|parsed| Backend::decode(&*parsed.wire).map_err(|error| error.to_string()));
+        match read {
+            Ok(read) => Some(backend::read(read)),
+            Err(error) => {
+                // The definition has told kube-apiserver what may be written.
+                tracing::error!(
+                    backend = object.name_any(),
+                    error,
+                    "a Backend cannot be read and counts for nothing: is its CustomResourceDefinition that of this version?"
+                );
+                None
+            }
+        }
+    }
+}
