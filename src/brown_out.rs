@@ -41,6 +41,7 @@ use kubridge_bridge::{
     model::Resource,
 };
 
+use crate::metrics::BrownOuts;
 use reading::Reading;
 pub use slot::Snapshots;
 pub use stand_in::StandIn;
@@ -78,6 +79,7 @@ pub type Terminating = Box<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
 #[derive(Debug)]
 pub struct Plan {
     way: Way,
+    counts: Option<Arc<BrownOuts>>,
     told: OnceLock<Told>,
 }
 
@@ -110,16 +112,19 @@ impl Policy {
         resource: &Arc<Resource>,
         terminating: impl FnOnce() -> Option<Terminating>,
     ) -> Option<Arc<Plan>> {
-        let way = match self {
-            Self::Snapshot(snapshots) => {
-                matches!(asked.verb, "get" | "list").then(|| Way::Read(snapshots.reading(asked, resource)))?
+        let (way, counts) = match self {
+            Self::Snapshot(snapshots) if matches!(asked.verb, "get" | "list") => {
+                let reading = snapshots.reading(asked, resource);
+                let counts = reading.counts();
+                (Way::Read(reading), counts)
             }
-            Self::AssumeEmpty(sweeps) => controllers::sweeps(asked)
-                .then(terminating)
-                .flatten()
-                .map(|terminating| Way::Sweep(sweeps.sweep(asked, resource, terminating)))?,
+            Self::AssumeEmpty(sweeps) if controllers::sweeps(asked) => {
+                let sweep = sweeps.sweep(asked, resource, terminating()?);
+                (Way::Sweep(sweep), Some(sweeps.counts(resource)))
+            }
+            Self::Snapshot(_) | Self::AssumeEmpty(_) => return None,
         };
-        Some(Arc::new(Plan { way, told: OnceLock::new() }))
+        Some(Arc::new(Plan { way, counts, told: OnceLock::new() }))
     }
 }
 

@@ -18,7 +18,7 @@ use super::{
     slot::{Inner, Kept, Lack, Slot},
     snapshot::{Page, Snapshot, is_token},
 };
-use crate::telemetry::timestamp;
+use crate::{metrics::BrownOuts, telemetry::timestamp};
 
 /// See the module.
 pub(super) struct Reading {
@@ -65,6 +65,10 @@ impl Reading {
         }
         let get = methods.get.as_ref().is_some_and(|get| *get.path == *path);
         (get && !self.name.is_empty()).then_some(Wanted::Object)
+    }
+
+    pub(super) fn counts(&self) -> Option<Arc<BrownOuts>> {
+        self.slot.as_ref().map(|slot| Arc::clone(&slot.counts))
     }
 
     pub(super) fn is_away(&self) -> bool {

@@ -24,6 +24,7 @@ use super::{
     reading::Reading,
     snapshot::{Snapshot, Taking, TooLarge},
 };
+use crate::metrics::{BrownOuts, Metrics};
 
 /// The most that is kept of one resource, in bytes.
 const LIMIT: usize = 64 << 20;
@@ -42,6 +43,7 @@ pub(super) struct Inner {
     pub(super) slots: watch::Sender<Vec<Arc<Slot>>>,
     pub(super) limit: usize,
     pub(super) pace: Pace,
+    metrics: Arc<Metrics>,
 }
 
 /// One resource.
@@ -50,6 +52,7 @@ pub(super) struct Slot {
     pub(super) lists: Box<dyn Lists>,
     /// The last snapshot, or why there is none.
     pub(super) kept: ArcSwap<Kept>,
+    pub(super) counts: Arc<BrownOuts>,
     /// The log was told that clients are answered from it, since it was taken.
     used: AtomicBool,
 }
@@ -114,18 +117,20 @@ impl Snapshots {
     pub fn new(
         backend: &str,
         away: watch::Receiver<bool>,
+        metrics: &Arc<Metrics>,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
-        Self::with(backend, away, LIMIT, Pace::default())
+        Self::with(backend, away, metrics, LIMIT, Pace::default())
     }
 
     pub(super) fn with(
         backend: &str,
         away: watch::Receiver<bool>,
+        metrics: &Arc<Metrics>,
         limit: usize,
         pace: Pace,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
-        let inner = Inner { backend: backend.into(), away, slots: watch::Sender::default(), limit, pace };
-        let inner = Arc::new(inner);
+        let (slots, metrics) = (watch::Sender::default(), Arc::clone(metrics));
+        let inner = Arc::new(Inner { backend: backend.into(), away, slots, limit, pace, metrics });
         (Self { inner: Arc::clone(&inner) }, keeper::run(inner))
     }
 
@@ -146,7 +151,10 @@ impl Snapshots {
             if same {
                 others.extend(present);
             } else {
-                let new = |one: &&Arc<Resource>| Arc::new(Slot::new(one, Box::new(By(caller.clone()))));
+                let new = |one: &&Arc<Resource>| {
+                    let counts = self.inner.metrics.brown_outs(&one.group, &one.version, &one.plural);
+                    Arc::new(Slot::new(one, Box::new(By(caller.clone())), counts))
+                };
                 others.extend(resources.iter().map(new));
             }
             *slots = others;
@@ -177,13 +185,19 @@ impl fmt::Debug for Snapshots {
 }
 
 impl Slot {
-    fn new(resource: &Arc<Resource>, lists: Box<dyn Lists>) -> Self {
+    fn new(resource: &Arc<Resource>, lists: Box<dyn Lists>, counts: Arc<BrownOuts>) -> Self {
+        // Those of the schema before are the same.
+        counts.set_kept(None);
         let kept = ArcSwap::from_pointee(Kept::Nothing(Lack::NotListed));
-        Self { resource: Arc::clone(resource), lists, kept, used: AtomicBool::new(false) }
+        Self { resource: Arc::clone(resource), lists, kept, counts, used: AtomicBool::new(false) }
     }
 
     /// Keeps a snapshot, or forgets the one before.
     pub(super) fn keep(&self, kept: Kept) {
+        self.counts.set_kept(match &kept {
+            Kept::Snapshot(snapshot) => Some((snapshot.taken, snapshot.len())),
+            Kept::Nothing(_) => None,
+        });
         self.kept.store(Arc::new(kept));
         self.used.store(false, Ordering::Relaxed);
     }

@@ -83,8 +83,11 @@ impl<C: Caller> StandIn<C> {
     }
 
     fn tell(&self, told: Told) {
-        // A request whose first call was answered by the backend may get here with its second; none gets here twice.
-        let _first = self.plan.told.set(told);
+        if let Some(counts) = &self.plan.counts {
+            counts.asked(matches!(told, Told::Answered { .. }));
+        }
+        // The first one stands: a request makes one call that is answered here, or fails with it.
+        let _same = self.plan.told.set(told);
     }
 }
 

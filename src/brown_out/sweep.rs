@@ -2,7 +2,7 @@
 //! told that there are none.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -12,6 +12,7 @@ use kubridge_bridge::{model::Resource, status::qualified};
 use tokio::sync::watch;
 
 use super::{Asked, Terminating, Told};
+use crate::metrics::{BrownOuts, Metrics};
 
 /// So many are remembered, so that the log is told once of each.
 const LOGGED: usize = 1024;
@@ -27,6 +28,9 @@ struct Inner {
     away: watch::Receiver<bool>,
     /// Namespaces and resources that the log was told of.
     logged: Mutex<HashSet<(Box<str>, String)>>,
+    metrics: Arc<Metrics>,
+    /// By group, version and plural: a counter ends with its last handle.
+    counts: Mutex<HashMap<[String; 3], Arc<BrownOuts>>>,
 }
 
 /// One request of the namespace controller.
@@ -39,8 +43,22 @@ pub(super) struct Sweep {
 
 impl Sweeps {
     /// Of the backend of this name. `away`: whether it answers nothing.
-    pub fn new(backend: &str, away: watch::Receiver<bool>) -> Self {
-        Self(Arc::new(Inner { backend: backend.into(), away, logged: Mutex::default() }))
+    pub fn new(backend: &str, away: watch::Receiver<bool>, metrics: &Arc<Metrics>) -> Self {
+        Self(Arc::new(Inner {
+            backend: backend.into(),
+            away,
+            logged: Mutex::default(),
+            metrics: Arc::clone(metrics),
+            counts: Mutex::default(),
+        }))
+    }
+
+    /// The counters of a resource.
+    pub(super) fn counts(&self, resource: &Resource) -> Arc<BrownOuts> {
+        let [group, version, plural] = [&resource.group, &resource.version, &resource.plural];
+        let mut counts = self.0.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = counts.entry([group.clone(), version.clone(), plural.clone()]);
+        Arc::clone(of.or_insert_with(|| self.0.metrics.brown_outs(group, version, plural)))
     }
 
     pub(super) fn sweep(

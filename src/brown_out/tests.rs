@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use tokio::{sync::watch, time::sleep};
 
 use super::{Policy, Snapshots, Sweeps, Told, is_unreachable, keeper::Pace};
+use crate::metrics::Metrics;
 use fake::{Backend, Client, Fault, api, error, machines};
 
 const GONE: Fault = Fault::Transport(TransportKind::Unavailable, Ran::No);
@@ -28,6 +29,7 @@ struct Kept {
     client: Client,
     snapshots: Snapshots,
     away: watch::Sender<bool>,
+    metrics: Arc<Metrics>,
 }
 
 impl Kept {
@@ -38,7 +40,8 @@ impl Kept {
     fn with(limit: usize, change: impl Fn(&mut Resource)) -> Self {
         let (away, is_away) = watch::channel(false);
         let pace = Pace { every: Duration::from_secs(30) };
-        let (snapshots, run) = Snapshots::with("fleet", is_away, limit, pace);
+        let metrics = Metrics::new();
+        let (snapshots, run) = Snapshots::with("fleet", is_away, &metrics, limit, pace);
         tokio::spawn(run);
         let (backend, api) = (Backend::default(), api(change));
         let kept = Self {
@@ -51,6 +54,7 @@ impl Kept {
             },
             snapshots,
             away,
+            metrics,
         };
         kept.serve(&api);
         kept
@@ -109,6 +113,15 @@ async fn reads_are_answered_from_what_was_last_listed() {
     kept.backend().fail(None);
     let live = kept.client.get(ALL).await;
     assert_eq!((live.code, live.told.clone()), (StatusCode::OK, None));
+    let counted = kept.metrics.text();
+    let labels = r#"{group="inventory.example.com",version="v1",resource="machines""#;
+    for line in [
+        format!("kubridge_snapshot_objects{labels}}} 3"),
+        format!("kubridge_brown_out_requests_total{labels},result=\"answered\"}} 5"),
+        format!("kubridge_brown_out_requests_total{labels},result=\"unanswered\"}} 0"),
+    ] {
+        assert!(counted.lines().any(|found| found == line), "{line}\n{counted}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -422,7 +435,7 @@ fn assuming(change: impl Fn(&mut Resource)) -> (Client, watch::Sender<bool>) {
     let client = Client {
         backend,
         resource: machines(&api(change)),
-        policy: Policy::AssumeEmpty(Sweeps::new("fleet", is_away)),
+        policy: Policy::AssumeEmpty(Sweeps::new("fleet", is_away, &Metrics::new())),
         user: NAMESPACE_CONTROLLER,
         terminating: Some(&["leaving"]),
     };

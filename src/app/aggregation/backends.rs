@@ -425,7 +425,9 @@ impl Settings {
             work.push(until(cancel.clone(), forget_methods(backend.clone())));
             let (made, pollers) = MadeWatch::new(Arc::clone(&self.metrics));
             work.push(until(cancel.clone(), pollers));
-            if let Some(Watched { policy, work: watch }) = brown_out::start(&key, availability.verdict()) {
+            if let Some(Watched { policy, work: watch }) =
+                brown_out::start(&key, availability.verdict(), &self.metrics)
+            {
                 brown_out = Some(policy);
                 work.push(until(cancel.clone(), watch));
             }

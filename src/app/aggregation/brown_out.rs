@@ -1,5 +1,7 @@
 //! What is answered while a backend cannot be reached: as its Backend object says.
 
+use std::sync::Arc;
+
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::sync::watch;
 
@@ -7,6 +9,7 @@ use super::backends::Key;
 use crate::{
     availability::Verdict,
     brown_out::{Policy, Snapshots, Sweeps},
+    metrics::Metrics,
     registry::BrownOut,
 };
 
@@ -17,19 +20,20 @@ pub(super) struct Watched {
 }
 
 /// What is to be done for a gRPC backend; `None`: its requests fail while it is away.
-pub(super) fn start(key: &Key, verdict: watch::Receiver<Verdict>) -> Option<Watched> {
+pub(super) fn start(key: &Key, verdict: watch::Receiver<Verdict>, metrics: &Arc<Metrics>) -> Option<Watched> {
     let named = key.backend.as_ref()?;
     let (tell, away) = watch::channel(verdict.borrow().is_away());
     let follow = follow(verdict, tell);
     Some(match named.brown_out {
         BrownOut::Fail => return None,
         BrownOut::Snapshot => {
-            let (snapshots, keeper) = Snapshots::new(&named.name, away);
+            let (snapshots, keeper) = Snapshots::new(&named.name, away, metrics);
             let work = futures::future::join(follow, keeper).map(|_| ());
             Watched { policy: Policy::Snapshot(snapshots), work: work.boxed() }
         }
         BrownOut::AssumeEmpty => {
-            Watched { policy: Policy::AssumeEmpty(Sweeps::new(&named.name, away)), work: follow.boxed() }
+            let sweeps = Sweeps::new(&named.name, away, metrics);
+            Watched { policy: Policy::AssumeEmpty(sweeps), work: follow.boxed() }
         }
     })
 }
