@@ -31,6 +31,7 @@ mod stand_in;
 mod sweep;
 
 use std::{
+    fmt,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -40,6 +41,7 @@ use kubridge_bridge::{
     caller::{CallError, Code, Ran, TransportKind},
     model::Resource,
 };
+use tokio::sync::watch;
 
 use crate::metrics::BrownOuts;
 use reading::Reading;
@@ -55,6 +57,35 @@ pub enum Policy {
     Snapshot(Snapshots),
     /// A namespace that is being deleted is taken to have none of its objects.
     AssumeEmpty(Sweeps),
+}
+
+/// Whether a backend answers nothing. Cheap to clone.
+#[derive(Clone)]
+pub struct Away {
+    is_so: watch::Receiver<bool>,
+    knock: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Away {
+    /// `knock`: has it looked whether the backend is back, for a client that would have called it.
+    pub fn new(is_so: watch::Receiver<bool>, knock: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { is_so, knock: Arc::new(knock) }
+    }
+
+    /// Whether a client is to be answered without a call.
+    fn for_client(&self) -> bool {
+        let is_so = *self.is_so.borrow();
+        if is_so {
+            (self.knock)();
+        }
+        is_so
+    }
+}
+
+impl fmt::Debug for Away {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Away").field(&*self.is_so.borrow()).finish()
+    }
 }
 
 /// A request, as far as it matters here.

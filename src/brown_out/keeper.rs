@@ -43,7 +43,7 @@ struct Due {
 
 /// Lists for as long as it is polled, one resource after the other. Nothing is asked of a backend that answers nothing.
 pub(super) async fn run(inner: Arc<Inner>) {
-    let (mut slots, mut away) = (inner.slots.subscribe(), inner.away.clone());
+    let (mut slots, mut away) = (inner.slots.subscribe(), inner.away.is_so.clone());
     let mut all: Vec<Due> = Vec::new();
     slots.mark_changed();
     loop {

@@ -72,7 +72,7 @@ impl Reading {
     }
 
     pub(super) fn is_away(&self) -> bool {
-        *self.inner.away.borrow()
+        self.inner.away.for_client()
     }
 
     /// A list that was begun in a snapshot: it is read on there, whether or not the backend is back. `None`: it was not.

@@ -19,7 +19,7 @@ use kubridge_bridge::{
 use tokio::sync::watch;
 
 use super::{
-    Asked,
+    Asked, Away,
     keeper::{self, Pace},
     reading::Reading,
     snapshot::{Snapshot, Taking, TooLarge},
@@ -38,8 +38,8 @@ pub struct Snapshots {
 pub(super) struct Inner {
     /// The backend's name.
     pub(super) backend: Box<str>,
-    /// It answers nothing.
-    pub(super) away: watch::Receiver<bool>,
+    /// Whether it answers nothing.
+    pub(super) away: Away,
     pub(super) slots: watch::Sender<Vec<Arc<Slot>>>,
     pub(super) limit: usize,
     pub(super) pace: Pace,
@@ -116,7 +116,7 @@ impl Snapshots {
     /// there is nothing to answer from.
     pub fn new(
         backend: &str,
-        away: watch::Receiver<bool>,
+        away: Away,
         metrics: &Arc<Metrics>,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         Self::with(backend, away, metrics, LIMIT, Pace::default())
@@ -124,7 +124,7 @@ impl Snapshots {
 
     pub(super) fn with(
         backend: &str,
-        away: watch::Receiver<bool>,
+        away: Away,
         metrics: &Arc<Metrics>,
         limit: usize,
         pace: Pace,

@@ -9,9 +9,8 @@ use std::{
 
 use bytes::Bytes;
 use kubridge_bridge::{model::Resource, status::qualified};
-use tokio::sync::watch;
 
-use super::{Asked, Terminating, Told};
+use super::{Asked, Away, Terminating, Told};
 use crate::metrics::{BrownOuts, Metrics};
 
 /// So many are remembered, so that the log is told once of each.
@@ -24,8 +23,8 @@ pub struct Sweeps(Arc<Inner>);
 struct Inner {
     /// The backend's name.
     backend: Box<str>,
-    /// It answers nothing.
-    away: watch::Receiver<bool>,
+    /// Whether it answers nothing.
+    away: Away,
     /// Namespaces and resources that the log was told of.
     logged: Mutex<HashSet<(Box<str>, String)>>,
     metrics: Arc<Metrics>,
@@ -43,7 +42,7 @@ pub(super) struct Sweep {
 
 impl Sweeps {
     /// Of the backend of this name. `away`: whether it answers nothing.
-    pub fn new(backend: &str, away: watch::Receiver<bool>, metrics: &Arc<Metrics>) -> Self {
+    pub fn new(backend: &str, away: Away, metrics: &Arc<Metrics>) -> Self {
         Self(Arc::new(Inner {
             backend: backend.into(),
             away,
@@ -80,7 +79,7 @@ impl Sweep {
     }
 
     pub(super) fn is_away(&self) -> bool {
-        *self.sweeps.0.away.borrow()
+        self.sweeps.0.away.for_client()
     }
 
     /// That nothing is there, or nothing is left; and what the client is told of it.

@@ -2,7 +2,13 @@
 
 mod fake;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use http::{Method, StatusCode};
 use kubridge_bridge::{
@@ -12,7 +18,7 @@ use kubridge_bridge::{
 use proptest::prelude::*;
 use tokio::{sync::watch, time::sleep};
 
-use super::{Policy, Snapshots, Sweeps, Told, is_unreachable, keeper::Pace};
+use super::{Away, Policy, Snapshots, Sweeps, Told, is_unreachable, keeper::Pace};
 use crate::metrics::Metrics;
 use fake::{Backend, Client, Fault, api, error, machines};
 
@@ -30,6 +36,7 @@ struct Kept {
     snapshots: Snapshots,
     away: watch::Sender<bool>,
     metrics: Arc<Metrics>,
+    knocks: Arc<AtomicUsize>,
 }
 
 impl Kept {
@@ -41,6 +48,9 @@ impl Kept {
         let (away, is_away) = watch::channel(false);
         let pace = Pace { every: Duration::from_secs(30) };
         let metrics = Metrics::new();
+        let knocks = Arc::new(AtomicUsize::new(0));
+        let knocked = Arc::clone(&knocks);
+        let is_away = Away::new(is_away, move || _ = knocked.fetch_add(1, Ordering::Relaxed));
         let (snapshots, run) = Snapshots::with("fleet", is_away, &metrics, limit, pace);
         tokio::spawn(run);
         let (backend, api) = (Backend::default(), api(change));
@@ -55,6 +65,7 @@ impl Kept {
             snapshots,
             away,
             metrics,
+            knocks,
         };
         kept.serve(&api);
         kept
@@ -133,6 +144,7 @@ async fn nobody_waits_for_a_backend_that_is_known_to_be_away() {
     kept.client.get(ALL).await.warning();
     kept.client.get(&format!("{DEFAULT}/falcon")).await.warning();
     assert_eq!(kept.backend().calls(), [""; 0]);
+    assert_eq!(kept.knocks.load(Ordering::Relaxed), 2, "its return is looked for, as if it were called");
     // What cannot be answered is tried all the same.
     assert_eq!(kept.client.get(&format!("{DEFAULT}/other")).await.code, StatusCode::NOT_FOUND);
     assert_eq!(kept.backend().calls(), ["GetMachine"]);
@@ -435,7 +447,7 @@ fn assuming(change: impl Fn(&mut Resource)) -> (Client, watch::Sender<bool>) {
     let client = Client {
         backend,
         resource: machines(&api(change)),
-        policy: Policy::AssumeEmpty(Sweeps::new("fleet", is_away, &Metrics::new())),
+        policy: Policy::AssumeEmpty(Sweeps::new("fleet", Away::new(is_away, || ()), &Metrics::new())),
         user: NAMESPACE_CONTROLLER,
         terminating: Some(&["leaving"]),
     };

@@ -68,6 +68,11 @@ impl Backend {
         self.shared.pool.wake();
     }
 
+    /// Somebody who would have called it is answered without: it is looked whether it is back, as if it had been called.
+    pub fn knock(&self) {
+        self.shared.pool.knock();
+    }
+
     /// Whether it can be reached.
     pub fn state(&self) -> watch::Receiver<ConnectionState> {
         self.shared.pool.state()

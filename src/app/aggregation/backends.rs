@@ -426,7 +426,7 @@ impl Settings {
             let (made, pollers) = MadeWatch::new(Arc::clone(&self.metrics));
             work.push(until(cancel.clone(), pollers));
             if let Some(Watched { policy, work: watch }) =
-                brown_out::start(&key, availability.verdict(), &self.metrics)
+                brown_out::start(&key, &backend, availability.verdict(), &self.metrics)
             {
                 brown_out = Some(policy);
                 work.push(until(cancel.clone(), watch));

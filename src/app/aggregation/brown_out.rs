@@ -8,9 +8,10 @@ use tokio::sync::watch;
 use super::backends::Key;
 use crate::{
     availability::Verdict,
-    brown_out::{Policy, Snapshots, Sweeps},
+    brown_out::{Away, Policy, Snapshots, Sweeps},
     metrics::Metrics,
     registry::BrownOut,
+    upstream,
 };
 
 /// A policy, and what must run with the backend.
@@ -20,9 +21,16 @@ pub(super) struct Watched {
 }
 
 /// What is to be done for a gRPC backend; `None`: its requests fail while it is away.
-pub(super) fn start(key: &Key, verdict: watch::Receiver<Verdict>, metrics: &Arc<Metrics>) -> Option<Watched> {
+pub(super) fn start(
+    key: &Key,
+    backend: &upstream::Backend,
+    verdict: watch::Receiver<Verdict>,
+    metrics: &Arc<Metrics>,
+) -> Option<Watched> {
     let named = key.backend.as_ref()?;
     let (tell, away) = watch::channel(verdict.borrow().is_away());
+    let knocked = backend.clone();
+    let away = Away::new(away, move || knocked.knock());
     let follow = follow(verdict, tell);
     Some(match named.brown_out {
         BrownOut::Fail => return None,
