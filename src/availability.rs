@@ -5,7 +5,7 @@
 //! | `tracker` | pure: what was seen of one backend, and when -> a [`Verdict`], and when the next look is due |
 //! | `observation` | what is known of whatever serves one APIService, its documents included |
 //! | `probe` | [`Availability`]: the thin loop around a tracker; `grpc` and `https` say what it listens to |
-//! | `conditions` | pure: an [`Observation`] -> the conditions `Available` and `DiscoveryCurrent` |
+//! | `conditions` | pure: an [`Observation`] -> the conditions `Available`, `DiscoveryCurrent` and `MethodsUnimplemented` |
 //! | `backend` | pure: what is known of a Backend object -> its conditions |
 //! | `reason` | every [`Reason`] that they can have |
 //!
@@ -26,7 +26,9 @@ mod tracker;
 pub use backend::{
     CLAIMS_ACCEPTED, CONNECTED, Examined, SCHEMA_ACCEPTED, backend_conditions, claims_accepted,
 };
-pub use conditions::{AVAILABLE, DISCOVERY_CURRENT, conditions};
+pub use conditions::{
+    AVAILABLE, DISCOVERY_CURRENT, METHODS_UNIMPLEMENTED, conditions, methods_unimplemented,
+};
 pub use https::probe_path;
 pub use observation::{Confirmation, Documents, Flaw, Observation, Remote};
 pub use probe::Availability;

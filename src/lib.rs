@@ -12,7 +12,7 @@
 //! | 5 | [`discovery`], [`openapi`], [`authn`], [`authz`] | cached documents; who asks; whether they may |
 //! | 4 | [`availability`] | the state of each backend: a pure state machine and a thin loop |
 //! | 3 | [`upstream`] | connections to backends: the only gRPC client |
-//! | 2 | [`registry`], [`pki`], [`last_known_good`], [`made_watch`] | APIServices, in the embedded store or the cluster; publishes immutable snapshots \| keys and certificates \| what backends last said, on disk \| watches made of List |
+//! | 2 | [`registry`], [`pki`], [`last_known_good`], [`made_watch`], [`brown_out`] | APIServices, in the embedded store or the cluster; publishes immutable snapshots \| keys and certificates \| what backends last said, on disk \| watches made of List \| what is answered while a backend is away |
 //! | 1 | [`config`], [`metrics`], [`cluster`] | what is true; what is counted; what is watched of the cluster |
 //! | 0 | [`telemetry`], [`lifecycle`], [`data_dir`], [`body`], [`memo`], [`backoff`] | what is observed of a request, the log, traces; stopping; safe files; body types; remembered answers; pauses between attempts |
 
@@ -22,6 +22,7 @@ pub mod authz;
 pub mod availability;
 pub mod backoff;
 pub mod body;
+pub mod brown_out;
 pub mod cli;
 pub mod cluster;
 pub mod config;

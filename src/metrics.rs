@@ -13,11 +13,13 @@
 //! | `inflight` | how many requests run at the same time |
 //! | `services` | what is counted of APIServices: availability, age of discovery |
 //! | `backends` | what is read from the connections to backends at the time of a scrape |
+//! | `brown_outs` | what is counted of backends that are stood in for while they are away |
 //! | `polls` | what is counted of watches that are made of List |
 //! | `process` | what the process uses |
 
 mod asked;
 mod backends;
+mod brown_outs;
 mod cell;
 mod families;
 mod inflight;
@@ -40,12 +42,14 @@ use prometheus::{TextEncoder, proto::MetricFamily};
 
 pub use asked::Asked;
 pub use backends::BackendSample;
+pub use brown_outs::BrownOuts;
 pub use families::{FAMILIES, Family, Kind};
 pub use polls::{PollResult, Polls};
 pub use requests::{Known, Tally};
 pub use services::{Confirmed, Documents};
 
 use backends::Backends;
+use brown_outs::AllBrownOuts;
 use families::Gathered;
 use polls::AllPolls;
 use requests::Requests;
@@ -61,6 +65,7 @@ pub struct Metrics {
     services: Services,
     backends: Backends,
     polls: AllPolls,
+    brown_outs: AllBrownOuts,
     aggregations: AtomicU64,
 }
 
@@ -126,6 +131,11 @@ impl Metrics {
         self.polls.of(group, version, resource)
     }
 
+    /// The counters of a resource whose backend is stood in for while it is away. They end with the last handle.
+    pub fn brown_outs(&self, group: &str, version: &str, resource: &str) -> Arc<BrownOuts> {
+        self.brown_outs.of(group, version, resource)
+    }
+
     /// Everything in Prometheus' text format 0.0.4. (OpenMetrics would make one family of
     /// `aggregator_unavailable_apiservice` and `aggregator_unavailable_apiservice_total`.)
     pub fn text(&self) -> String {
@@ -142,6 +152,7 @@ impl Metrics {
         self.services.gather(&mut gathered, SystemTime::now());
         self.backends.gather(&mut gathered);
         self.polls.gather(&mut gathered);
+        self.brown_outs.gather(&mut gathered, SystemTime::now());
         let aggregations = self.aggregations.load(Ordering::Relaxed);
         gathered.counter("aggregator_discovery_aggregation_count_total", &[], aggregations);
         process::gather(&mut gathered);

@@ -23,12 +23,13 @@ use kubridge_bridge::{
 
 use crate::{
     body::Body,
+    brown_out::{Asked, Told},
     cluster::Namespaces,
     lifecycle::{Deadline, Drain},
     telemetry::{Journey, TRACESTATE},
 };
 
-pub use backend::{Backend, Called, Connector, Polls, Remote, RemoteBackend};
+pub use backend::{Backend, Called, Connector, Direct, Polls, Remote, RemoteBackend};
 pub use forward::{Forward, Identity, has_unknown_coding, wants_upgrade};
 pub use reply::warning_header;
 pub use routes::{Route, Routes, Unserved};
@@ -161,7 +162,16 @@ impl Proxy {
             body,
             user: Arc::clone(&caller.user),
         };
-        let connector = backend.connect(caller, metadata, deadline, resource);
+        let asked = Asked {
+            user: &caller.user.username,
+            verb: &request.info.verb,
+            namespace: &request.info.namespace,
+            name: &request.info.name,
+            query: &request.query,
+        };
+        let namespaces = self.namespaces.as_ref();
+        let connect = backend::Connect { user: caller, asked, resource, deadline, namespaces };
+        let connector = backend.connect(metadata, connect);
         let world = World::new(Arc::clone(&caller.audit_id), backend, self.namespaces.clone());
         let answer = verbs::serve(resource, &connector, &world, request).await;
         match answer {
@@ -169,13 +179,20 @@ impl Proxy {
                 if answer.schema_suspect {
                     backend.suspect();
                 }
-                reply::response(answer, &shape).await
+                let mut response = reply::response(answer, &shape).await?;
+                if let Some(told) = connector.told() {
+                    reply::tell(&mut response, told);
+                }
+                Ok(response)
             }
             Err(error) => {
                 if error.schema_suspect {
                     backend.suspect();
                 }
-                Err(error)
+                Err(match connector.told() {
+                    Some(Told::Unanswered(why)) => reply::with_why(error, why),
+                    Some(Told::Answered { .. }) | None => error,
+                })
             }
         }
     }

@@ -38,7 +38,7 @@ pub use store::{OpenError, StoreError};
 pub use target::{
     BACKEND, BACKEND_CA, MAPPING, PROTOCOL, Protocol, Target, ca_bundle, check_backend_url, is_name, target,
 };
-pub use validation::{AVAILABLE, DISCOVERY_CURRENT};
+pub use validation::{AVAILABLE, DISCOVERY_CURRENT, METHODS_UNIMPLEMENTED};
 
 use local_caller::{LocalKind, now};
 use proto::apiregistration::{ApiService, ApiServiceCondition};

@@ -1,8 +1,14 @@
 //! Logging: how it is set up, the access line of every request, and the words that errors are counted by. What is
 //! observed of a request on its way, and traces of it.
 
-use std::{error::Error, fmt::Write as _, io::IsTerminal as _, time::Duration};
+use std::{
+    error::Error,
+    fmt::Write as _,
+    io::IsTerminal as _,
+    time::{Duration, SystemTime},
+};
 
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tracing_subscriber::EnvFilter;
 
 mod collector;
@@ -37,6 +43,13 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), Box<dyn Error + Send 
 /// Whether `filter` can be read, before anything is set up with it.
 pub fn check_filter(filter: &str) -> Result<(), String> {
     EnvFilter::try_new(filter).map(drop).map_err(|error| error_chain(&error))
+}
+
+/// A moment, as conditions and warnings name it: RFC 3339, to the second, in UTC.
+pub fn timestamp(time: SystemTime) -> String {
+    let time = OffsetDateTime::from(time);
+    let whole = time.replace_nanosecond(0).unwrap_or(time);
+    whole.format(&Rfc3339).unwrap_or_else(|_| whole.to_string())
 }
 
 /// One finished request.

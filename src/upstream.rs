@@ -17,6 +17,7 @@
 //! | `health` | a silent connection is asked whether it lives |
 //! | `serving` | what a backend says of itself: `grpc.health.v1` Watch |
 //! | `traffic` | what clients' requests tell about a backend |
+//! | `unimplemented` | which methods of its schema it does not have |
 //! | `call` | request headers, the answer, trailers; whether a failed call can have run |
 //! | `frame`, `status` | gRPC's message frames; its status |
 //! | `documents` | what HTTPS backends say of themselves, and when it changes |
@@ -45,6 +46,7 @@ mod stats;
 mod status;
 mod tls;
 mod traffic;
+mod unimplemented;
 mod watcher;
 
 pub use backend::{Backend, BackendCaller};
@@ -65,6 +67,7 @@ pub use serving::{HealthEnd, Life, ask, follow};
 pub use stats::{RetryReason, Stats};
 pub use tls::{AnyCertificate, TlsOptions, check_ca};
 pub use traffic::{Results, Traffic};
+pub use unimplemented::Unimplemented;
 pub use watcher::{KeepSchema, Rejected, SchemaHandle, SchemaPace, SchemaState, SchemaWatcher};
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::{
 const LADDER: [&[&str]; 10] = [
     &["telemetry", "lifecycle", "data_dir", "body", "memo", "backoff"],
     &["config", "metrics", "cluster"],
-    &["registry", "pki", "last_known_good", "made_watch"],
+    &["registry", "pki", "last_known_good", "made_watch", "brown_out"],
     &["upstream"],
     &["availability"],
     &["discovery", "openapi", "authn", "authz"],

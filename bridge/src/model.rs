@@ -43,6 +43,13 @@ pub struct Schema {
     pub mapped: Option<Arc<Mapped>>,
 }
 
+impl Schema {
+    /// The paths of all methods that are called for it, as the backend has them; some twice.
+    pub fn called(&self) -> impl Iterator<Item = &str> {
+        self.apis.iter().flat_map(|api| api.called())
+    }
+}
+
 /// One group and version.
 #[derive(Debug)]
 pub struct Api {
@@ -52,6 +59,13 @@ pub struct Api {
     pub version: String,
     /// In the order of the files.
     pub resources: Vec<Arc<Resource>>,
+}
+
+impl Api {
+    /// The paths of all methods that are called for it, as the backend has them; some twice.
+    pub fn called(&self) -> impl Iterator<Item = &str> {
+        self.resources.iter().flat_map(|resource| resource.bound()).map(Method::called)
+    }
 }
 
 /// One resource and everything that a verb needs to know of it.
@@ -151,6 +165,15 @@ impl Resource {
     /// Its objects are answered and not kept, as reviews are.
     pub fn create_only(&self) -> bool {
         self.methods.create.is_some() && self.methods.get.is_none() && self.methods.list.is_none()
+    }
+
+    /// The methods that the backend has for it, those of its subresources last.
+    pub fn bound(&self) -> impl Iterator<Item = &Method> {
+        let Methods { get, list, watch, create, update, update_status, delete, delete_collection } =
+            &self.methods;
+        let verbs = [get, list, watch, create, update, update_status, delete, delete_collection];
+        let actions = self.actions.iter().flat_map(|action| &action.methods).map(|(_, method)| &**method);
+        verbs.into_iter().flatten().map(|method| &**method).chain(actions)
     }
 
     /// "inventory.example.com/v1", or "v1" in the core group.
@@ -278,6 +301,11 @@ impl Method {
     /// them apart by what follows a `#`.)
     pub fn called(&self) -> &str {
         self.path.split_once('#').map_or(&*self.path, |(called, _)| called)
+    }
+
+    /// Whether a List can say where the next page begins, and be told.
+    pub fn pages(&self) -> bool {
+        self.binds(&Source::ListOptions) || self.binds(&Source::Continue)
     }
 
     /// Whether the request has a place for `source`.

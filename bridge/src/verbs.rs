@@ -16,6 +16,7 @@ mod prepare;
 mod respond;
 mod update;
 mod watch;
+mod whole;
 
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use http::{HeaderMap, Method, StatusCode};
 
-pub use self::{call::list_call, list::Chunks};
+pub use self::{call::list_call, list::Chunks, whole::read_all};
 use self::{exchange::Exchange, update::Part};
 use crate::{proto::UserInfo, request_info::RequestInfo, status::ApiError};
 

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    availability::{self, Observation},
+    availability::{self, METHODS_UNIMPLEMENTED, Observation},
     cluster::Schemas,
     config::ServiceRules,
     discovery::{Claimed, Discovery, Freshness},
@@ -31,6 +31,7 @@ use crate::{
 };
 
 mod backends;
+mod brown_out;
 mod claims;
 mod compiler;
 mod delegate;
@@ -373,7 +374,9 @@ impl Aggregation {
             };
         };
         match self.backends.known(&key, now) {
-            Some(Ok(known)) => Look::remote(claim, &known, self.max_age, now),
+            Some(Ok(known)) => {
+                Look::remote(claim, &known, self.says(claim, METHODS_UNIMPLEMENTED), self.max_age, now)
+            }
             Some(Err((flaw, why))) => {
                 let url = claim.target.url().unwrap_or_default();
                 Look::unserved(claim, Observation::Unusable { url, flaw, why })
@@ -411,6 +414,16 @@ impl Aggregation {
 
     fn configured_key(&self, url: &str) -> Key {
         configured_key(url, &self.configured_ca)
+    }
+
+    /// Whether a condition of this type has been said of the claim.
+    fn says(&self, claim: &Claim, r#type: &str) -> bool {
+        match self.source.registry() {
+            Some(_) => claim.conditions.iter().any(|condition| condition.r#type == r#type),
+            None => {
+                self.said.get(&claim.name).is_some_and(|said| said.iter().any(|one| one.r#type == r#type))
+            }
+        }
     }
 
     /// Whether this has not been said of the claim yet.

@@ -4,7 +4,7 @@
 use kubridge_bridge::proto::Condition;
 
 use super::{
-    conditions::{AVAILABLE, said, without},
+    conditions::{AVAILABLE, methods_unimplemented, said, without},
     observation::Documents,
     reason::BackendReason,
     tracker::{Cause, Verdict},
@@ -31,6 +31,8 @@ pub struct Examined<'a> {
     pub verdict: Result<Verdict, String>,
     /// What is known of its schema.
     pub schema: Documents,
+    /// The methods of its schema that it answers with UNIMPLEMENTED; `None`: no schema is known.
+    pub unimplemented: Option<Vec<String>>,
     /// The APIServices of its claims, and what is said of each; nothing: there is no such APIService.
     pub claims: Vec<(String, Option<Vec<Condition>>)>,
     /// It is served to a cluster, whose webhooks are not asked.
@@ -42,6 +44,7 @@ pub struct Examined<'a> {
 pub fn backend_conditions(of: &Examined<'_>) -> Vec<Condition> {
     let mut conditions = vec![connected(of), schema_accepted(of)];
     conditions.extend(available(of));
+    conditions.extend(of.unimplemented.as_deref().map(methods_unimplemented));
     if of.in_cluster {
         let message = "kube-apiserver forwards requests for an aggregated API as they are: neither it nor Kubridge asks \
                        webhooks and admission policies about these objects";
@@ -162,6 +165,7 @@ mod tests {
                 newer_rejected: None,
                 openapi_quarantined: None,
             },
+            unimplemented: Some(Vec::new()),
             claims: vec![("v1.example.com".into(), Some(vec![passed]))],
             in_cluster: true,
         }
@@ -180,11 +184,22 @@ mod tests {
                 "Connected=True Connected",
                 "SchemaAccepted=True Accepted",
                 "Available=True AllAvailable",
+                "MethodsUnimplemented=False AllImplemented",
                 "AdmissionWebhooks=False NotRun"
             ]
         );
         let standalone = Examined { in_cluster: false, ..examined() };
-        assert_eq!(shown(&standalone).len(), 3, "there are no webhooks");
+        assert_eq!(shown(&standalone).len(), 4, "there are no webhooks");
+    }
+
+    #[test]
+    fn methods_that_are_lacking_are_named_where_a_schema_is_known() {
+        let lacking = Examined { unimplemented: Some(vec!["/a.M/Get".into()]), ..examined() };
+        let said = backend_conditions(&lacking);
+        assert_eq!((&*said[3].status, &*said[3].reason), ("True", "MethodsUnimplemented"));
+        assert!(said[3].message.contains("/a.M/Get"), "{}", said[3].message);
+        let unread = Examined { unimplemented: None, schema: Documents::Pending, ..examined() };
+        assert!(!shown(&unread).iter().any(|said| said.starts_with("Methods")));
     }
 
     #[test]

@@ -1,10 +1,7 @@
 //! An [`Observation`] -> the conditions of the APIService. Pure, and without the time of the moment: the same
 //! observation says the same words each time, so that nothing is written while nothing changes.
 
-use std::time::SystemTime;
-
 use kubridge_bridge::proto::Condition;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
     https::probe_path,
@@ -12,12 +9,15 @@ use super::{
     reason::{Reason, ReasonEntry},
     tracker::{Cause, Verdict},
 };
-use crate::upstream::FailureReason;
+use crate::{telemetry::timestamp, upstream::FailureReason};
 
-pub use crate::registry::{AVAILABLE, DISCOVERY_CURRENT};
+pub use crate::registry::{AVAILABLE, DISCOVERY_CURRENT, METHODS_UNIMPLEMENTED};
 
 #[cfg(test)]
 mod tests;
+
+/// So many methods are named.
+const NAMED: usize = 10;
 
 /// Where address and CA are written.
 const WHERE: &str = "the address is in the annotation kubridge.io/backend or spec.service, the CA in \
@@ -27,12 +27,31 @@ const WHERE: &str = "the address is in the annotation kubridge.io/backend or spe
 /// What there is to say, without times: `lastTransitionTime` is the writer's. A type that is missing stays as it
 /// was written last: after a restart nothing new is known of a backend until it was asked.
 pub fn conditions(observation: &Observation) -> Vec<Condition> {
-    let mut said = Vec::with_capacity(2);
+    let mut said = Vec::with_capacity(3);
     said.extend(available(observation));
     if let Observation::Remote(remote) = observation {
         said.push(discovery_current(remote));
+        said.extend(remote.unimplemented.as_deref().map(methods_unimplemented));
     }
     said
+}
+
+/// Which methods of its schema a backend answers with UNIMPLEMENTED.
+pub fn methods_unimplemented(methods: &[String]) -> Condition {
+    if methods.is_empty() {
+        let message = "no method of the schema has been answered with UNIMPLEMENTED since the backend was last connected";
+        return condition(Reason::AllImplemented, message.to_owned());
+    }
+    let named = methods.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = match methods.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let message = format!(
+        "the backend answers {named}{more} with UNIMPLEMENTED: implement what the proto declares, or remove it there, so that \
+         discovery does not promise it"
+    );
+    condition(Reason::MethodsUnimplemented, message)
 }
 
 fn available(observation: &Observation) -> Option<Condition> {
@@ -241,11 +260,4 @@ fn is_grpc(url: &str) -> bool {
 /// An error names the backend that it is from; the message around it has done so already.
 pub(super) fn without(url: &str, error: &str) -> String {
     error.replace(&format!("{url} ("), "(").replace(&format!("{url}: "), "")
-}
-
-/// RFC 3339, to the second, in UTC.
-fn timestamp(time: SystemTime) -> String {
-    let time = OffsetDateTime::from(time);
-    let whole = time.replace_nanosecond(0).unwrap_or(time);
-    whole.format(&Rfc3339).unwrap_or_else(|_| whole.to_string())
 }

@@ -76,6 +76,9 @@ pub struct Remote {
     pub verdict: Verdict,
     /// What is known of what it serves.
     pub documents: Documents,
+    /// The methods of the group and version that it answers with UNIMPLEMENTED: "/inventory.v1.Machines/GetMachine".
+    /// `None`: there never were any, and nothing is said of them.
+    pub unimplemented: Option<Vec<String>>,
 }
 
 /// What is known of what a backend serves: the schema of a gRPC backend, the discovery document of an HTTPS one.

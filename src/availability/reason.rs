@@ -1,12 +1,12 @@
 //! Every reason that a condition of an APIService or of a Backend can have. docs/errors.md is made of it.
 
 use super::backend::{ADMISSION_WEBHOOKS, CLAIMS_ACCEPTED, CONNECTED, SCHEMA_ACCEPTED};
-use crate::registry::{AVAILABLE, DISCOVERY_CURRENT};
+use crate::registry::{AVAILABLE, DISCOVERY_CURRENT, METHODS_UNIMPLEMENTED};
 
 /// One reason, as it is documented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReasonEntry {
-    /// "Available" or "DiscoveryCurrent".
+    /// "Available", "DiscoveryCurrent" or "MethodsUnimplemented".
     pub condition: &'static str,
     /// "FailedDiscoveryCheck".
     pub reason: &'static str,
@@ -127,6 +127,12 @@ reasons! {
     /// What the backend serves has never been known: discovery answers 503.
     NeverKnown(DISCOVERY_CURRENT, "False")
         "see the condition Available";
+    /// The gRPC backend answered methods that its schema has with UNIMPLEMENTED: clients get 405, or what can be made without.
+    MethodsUnimplemented(METHODS_UNIMPLEMENTED, "True")
+        "implement the methods that the message names, or remove them from the proto";
+    /// It did, and has come back, changed its schema, or answers them since.
+    AllImplemented(METHODS_UNIMPLEMENTED, "False")
+        "nothing";
 }
 
 reasons! {

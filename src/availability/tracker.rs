@@ -164,6 +164,17 @@ impl Verdict {
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unavailable { .. })
     }
+
+    /// Whether requests to it are known to fail. Who says that it does not serve, or comes and goes, may well answer.
+    pub fn is_away(&self) -> bool {
+        match self {
+            Self::Unavailable { cause, .. } => match cause {
+                Cause::Connect(_) | Cause::Traffic | Cause::Probe => true,
+                Cause::NotServing | Cause::Flapping => false,
+            },
+            Self::Unknown | Self::Available { .. } => false,
+        }
+    }
 }
 
 impl Tracker {

@@ -9,12 +9,9 @@ use futures::{FutureExt as _, future::BoxFuture};
 use kubridge_bridge::{
     caller::{CallError, Caller, Code, Ran, TransportError, TransportKind},
     ledger::{PollFault, Polled},
-    object::Chunk,
-    proto::{ListMeta, ListOptions},
-    status::means_empty_list,
-    verbs::{Chunks, list_call},
+    transcode::WireError,
+    verbs::read_all,
 };
-use prost::Message as _;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
@@ -34,8 +31,6 @@ const AWAY: Duration = Duration::from_secs(10);
 const AGAIN: usize = 3;
 /// So many items are told to the ledger at a time: others want it too.
 const AT_ONCE: usize = 256;
-/// A list that continues for ever is none.
-const PAGES: usize = 100_000;
 
 /// What a poll found.
 pub(super) type Found = Polled;
@@ -55,6 +50,12 @@ impl From<CallError> for Failed {
 impl From<PollFault> for Failed {
     fn from(fault: PollFault) -> Self {
         Self::Fault(fault)
+    }
+}
+
+impl From<WireError> for Failed {
+    fn from(error: WireError) -> Self {
+        Self::Fault(PollFault::Wire(error))
     }
 }
 
@@ -176,40 +177,13 @@ async fn read<C: Caller>(caller: C, shared: &Shared) -> Result<Found, Failed> {
         return Err(Failed::Call(status(Code::Unimplemented, "")));
     };
     let mut poll = shared.ledger().poll_begins();
-    // Of several pages the first says what all of them cover.
-    let mut version: Option<String> = None;
-    let mut options = ListOptions::default();
-    for _ in 0..PAGES {
-        let call = list_call(method, "", &options);
-        let mut next = String::new();
-        let mut chunks = match Chunks::open(&caller, call, method.streaming).await {
-            Ok(chunks) => chunks,
-            Err(error) if means_empty_list(&error) => Chunks::One(None),
-            Err(error) => return Err(error.into()),
-        };
-        while let Some(chunk) = chunks.next().await {
-            let chunk = match chunk {
-                Err(error) if means_empty_list(&error) => break,
-                chunk => Chunk::parse(&chunk?).map_err(PollFault::Wire)?,
-            };
-            if let Some(metadata) = &chunk.metadata {
-                let meta = ListMeta::decode(metadata.clone()).map_err(|e| malformed(&e.to_string()))?;
-                if !meta.resource_version.is_empty() {
-                    version.get_or_insert(meta.resource_version);
-                }
-                next = meta.r#continue;
-            }
-            for items in chunk.items.chunks(AT_ONCE) {
-                shared.ledger().poll_reads(&mut poll, items)?;
-            }
-        }
-        if next.is_empty() {
-            let version = version.unwrap_or_default();
-            return Ok(shared.ledger().poll_ends(&poll, &version)?);
-        }
-        options.r#continue = next;
-    }
-    Err(Failed::Call(malformed("a list of pages without an end")))
+    let version = read_all(&caller, method, |items| {
+        items
+            .chunks(AT_ONCE)
+            .try_for_each(|items| shared.ledger().poll_reads(&mut poll, items).map_err(Failed::from))
+    });
+    let version = version.await?;
+    Ok(shared.ledger().poll_ends(&poll, &version)?)
 }
 
 /// The backend, or the way to it, is away: it may come back.

@@ -272,6 +272,36 @@ fn the_state_of_the_connections_is_read_at_each_scrape() {
     }
 }
 
+#[test]
+fn who_is_stood_in_for_is_counted_as_long_as_that_may_be() {
+    let metrics = Metrics::new();
+    let counts = metrics.brown_outs(GROUP, "v1", "machines");
+    let lines = |metrics: &Metrics| {
+        let text = metrics.text();
+        let ours =
+            |line: &&str| line.starts_with("kubridge_snapshot_") || line.starts_with("kubridge_brown_out_");
+        text.lines().filter(ours).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(lines(&metrics).len(), 2, "nothing is kept: {:?}", lines(&metrics));
+    counts.set_kept(Some((std::time::SystemTime::now() - Duration::from_secs(90), 7)));
+    counts.asked(true);
+    metrics.brown_outs(GROUP, "v1", "machines").asked(true);
+    counts.asked(false);
+    let labels = r#"group="inventory.example.com",version="v1",resource="machines""#;
+    let said = lines(&metrics);
+    assert!(said[0].starts_with(&format!("kubridge_snapshot_age_seconds{{{labels}}} 9")), "{said:?}");
+    assert_eq!(
+        said[1..],
+        [
+            format!("kubridge_snapshot_objects{{{labels}}} 7"),
+            format!("kubridge_brown_out_requests_total{{{labels},result=\"answered\"}} 2"),
+            format!("kubridge_brown_out_requests_total{{{labels},result=\"unanswered\"}} 1"),
+        ]
+    );
+    drop(counts);
+    assert!(lines(&metrics).is_empty());
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn the_process_is_described() {

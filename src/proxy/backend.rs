@@ -1,31 +1,32 @@
 //! Who has the objects of a route: a remote backend, or the aggregator itself.
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+mod called;
+
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use futures::{FutureExt as _, future::Either, stream::BoxStream};
+use futures::{FutureExt as _, future::Either};
 use http::HeaderMap;
 use kubridge_bridge::{
     caller::{Call, CallError, Caller},
-    identity,
-    mapping::{Mapped, MappedCaller},
-    model::{Resource, Schema},
-    proto::UserInfo,
+    env::NamespaceState,
+    mapping::Mapped,
+    model::{Api, Resource, Schema},
 };
 use tokio::time::Instant;
 
 use super::{Caller as User, world::World};
 use crate::{
     authz::{Authorizer, review::ReviewCaller},
-    made_watch::{self, MadeWatch, Watched},
+    brown_out::{self, Asked, StandIn, Terminating, Told},
+    cluster::Namespaces,
+    made_watch::{MadeWatch, Polls as _},
     registry::LocalCaller,
-    telemetry::Journey,
-    upstream::{self, Answer, BackendCaller, SchemaHandle},
+    upstream::{self, Answer, SchemaHandle},
 };
+
+use called::Boxed;
+pub use called::{Called, Direct, Polls, Remote};
 
 /// Who has the objects of a route. Cheap to clone.
 #[derive(Clone)]
@@ -51,49 +52,64 @@ pub struct RemoteBackend {
     made: MadeWatch,
     /// How those are listed again.
     polls: Polls,
+    /// What is answered while it cannot be reached; none: nothing.
+    brown_out: Option<brown_out::Policy>,
 }
 
-/// Of a request's time: what is left for the answer when an operation is given up waiting for.
-const FOR_THE_ANSWER: Duration = Duration::from_secs(1);
+/// What of a request the backend's caller is made for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Connect<'a> {
+    /// Who asks.
+    pub(super) user: &'a User,
+    /// What is asked for.
+    pub(super) asked: Asked<'a>,
+    pub(super) resource: &'a Arc<Resource>,
+    /// By when it is done.
+    pub(super) deadline: Option<Instant>,
+    /// Those of the cluster that is served, if any.
+    pub(super) namespaces: Option<&'a Namespaces>,
+}
 
 impl Backend {
-    /// A gRPC backend. `schema`: to have it read again. `mapped`: how it is called, where it does not keep the contract
-    /// itself. `made`: what clients were told of resources without a Watch or versions.
+    /// A gRPC backend, of which this `api` is served. `schema`: to have it read again. `mapped`: how it is called, where it
+    /// does not keep the contract itself. `made`: what clients were told of resources without a Watch or versions.
+    /// `brown_out`: what is answered while it cannot be reached.
     pub fn remote(
         backend: upstream::Backend,
         schema: SchemaHandle<Schema>,
+        api: &Api,
         mapped: Option<Arc<Mapped>>,
         made: MadeWatch,
+        brown_out: Option<brown_out::Policy>,
     ) -> Self {
-        let world = World::of_remote("poll".into(), &backend, &schema);
-        let polls = Polls(Arc::new(Polled { backend: backend.clone(), mapped: mapped.clone(), world }));
-        Self::Remote(Arc::new(RemoteBackend { backend, schema, mapped, made, polls }))
+        let polls = Polls::new(&backend, mapped.as_ref(), World::of_remote("poll".into(), &backend, &schema));
+        if let Some(brown_out::Policy::Snapshot(snapshots)) = &brown_out {
+            let (made, polls) = (made.clone(), polls.clone());
+            snapshots.serve(api, move |resource| Direct::new(polls.caller(), resource, &made, &polls));
+        }
+        Self::Remote(Arc::new(RemoteBackend { backend, schema, mapped, made, polls, brown_out }))
     }
 
-    /// A caller for one request for `resource`.
-    pub(super) fn connect(
-        &self,
-        user: &User,
-        metadata: HeaderMap,
-        deadline: Option<Instant>,
-        resource: &Arc<Resource>,
-    ) -> Connector {
+    /// A caller for one request.
+    pub(super) fn connect(&self, metadata: HeaderMap, request: Connect<'_>) -> Connector {
+        let Connect { user, asked, resource, deadline, namespaces } = request;
         match self {
             Self::Store(store) => Connector::Store(store.clone()),
             Self::Review(review) => {
                 Connector::Review(ReviewCaller::new(Arc::clone(&user.user), review.clone()))
             }
             Self::Remote(remote) => {
-                let RemoteBackend { backend, schema, mapped, made, polls } = &**remote;
+                let RemoteBackend { backend, schema, mapped, made, polls, brown_out } = &**remote;
                 user.journey.set_backend(backend.endpoint());
                 let caller = backend.caller(metadata, deadline);
                 let remote = Remote { caller, journey: Arc::clone(&user.journey) };
                 let world = || World::of_remote(Arc::clone(&user.audit_id), backend, schema);
                 let called = Called::new(remote, mapped.as_ref(), world, deadline);
-                if resource.is_remembered() {
-                    Connector::Watched(made.caller(resource, called, polls.clone()))
-                } else {
-                    Connector::Remote(called)
+                let direct = Direct::new(called, resource, made, polls);
+                let terminating = || namespaces.map(|namespaces| terminating(namespaces, asked.namespace));
+                match brown_out.as_ref().and_then(|policy| policy.plan(asked, resource, terminating)) {
+                    None => Connector::Remote(direct),
+                    Some(plan) => Connector::StandIn(StandIn::new(direct, plan)),
                 }
             }
         }
@@ -126,10 +142,13 @@ impl RemoteBackend {
     }
 }
 
-/// When the client is told that what it asked for is not done: before its time is over, so that it hears it.
-fn wall_clock(deadline: Instant) -> SystemTime {
-    let left = deadline.saturating_duration_since(Instant::now());
-    SystemTime::now() + left.saturating_sub(FOR_THE_ANSWER.min(left / 5))
+/// Asks the cluster whether a namespace is being deleted. What cannot be found out is not so.
+fn terminating(namespaces: &Namespaces, namespace: &str) -> Terminating {
+    let (namespaces, namespace) = (namespaces.clone(), Arc::<str>::from(namespace));
+    Box::new(move || {
+        let (namespaces, namespace) = (namespaces.clone(), Arc::clone(&namespace));
+        async move { matches!(namespaces.state(&namespace).await, Ok(NamespaceState::Terminating)) }.boxed()
+    })
 }
 
 impl fmt::Debug for Backend {
@@ -150,13 +169,23 @@ pub enum Connector {
     /// See [`Backend::Review`].
     Review(ReviewCaller),
     /// See [`Backend::Remote`].
-    Remote(Called<Remote>),
-    /// See [`Backend::Remote`]: of a resource without a Watch or versions.
-    Watched(Watched<Called<Remote>, Polls>),
+    Remote(Direct<Remote>),
+    /// See [`Backend::Remote`]: it is answered somehow also while that cannot be reached.
+    StandIn(StandIn<Direct<Remote>>),
+}
+
+impl Connector {
+    /// What became of the request, if its backend could not be reached.
+    pub(super) fn told(&self) -> Option<&Told> {
+        match self {
+            Self::StandIn(stand_in) => stand_in.told(),
+            Self::Store(_) | Self::Review(_) | Self::Remote(_) => None,
+        }
+    }
 }
 
 impl Caller for Connector {
-    type Stream = Either<Either<Answer, Boxed>, Boxed>;
+    type Stream = Either<Either<Either<Answer, Boxed>, Boxed>, Boxed>;
 
     async fn unary(&self, call: Call) -> Result<Bytes, CallError> {
         match self {
@@ -164,7 +193,7 @@ impl Caller for Connector {
             Self::Store(store) => store.unary(call).boxed().await,
             Self::Review(review) => review.unary(call).boxed().await,
             Self::Remote(remote) => remote.unary(call).await,
-            Self::Watched(watched) => watched.unary(call).boxed().await,
+            Self::StandIn(stand_in) => stand_in.unary(call).boxed().await,
         }
     }
 
@@ -173,98 +202,7 @@ impl Caller for Connector {
             Self::Store(store) => store.stream(call).boxed().await.map(Either::Right),
             Self::Review(review) => review.stream(call).boxed().await.map(Either::Right),
             Self::Remote(remote) => remote.stream(call).await.map(Either::Left),
-            Self::Watched(watched) => watched.stream(call).boxed().await.map(Either::Right),
+            Self::StandIn(stand_in) => stand_in.stream(call).boxed().await.map(Either::Right),
         }
-    }
-}
-
-/// Messages of a stream, whoever makes it.
-type Boxed = BoxStream<'static, Result<Bytes, CallError>>;
-
-/// How a gRPC backend is called.
-#[derive(Debug, Clone)]
-pub enum Called<C: Caller> {
-    /// It keeps the contract.
-    Contract(C),
-    /// It does not keep the contract itself.
-    Mapped(MappedCaller<C, World>),
-}
-
-impl<C: Caller> Called<C> {
-    fn new(
-        caller: C,
-        mapped: Option<&Arc<Mapped>>,
-        world: impl FnOnce() -> World,
-        deadline: Option<Instant>,
-    ) -> Self {
-        match mapped {
-            None => Self::Contract(caller),
-            Some(mapped) => {
-                Self::Mapped(MappedCaller::new(caller, Arc::clone(mapped), world(), deadline.map(wall_clock)))
-            }
-        }
-    }
-}
-
-impl<C: Caller> Caller for Called<C> {
-    type Stream = Either<C::Stream, Boxed>;
-
-    async fn unary(&self, call: Call) -> Result<Bytes, CallError> {
-        match self {
-            Self::Contract(caller) => caller.unary(call).await,
-            // Boxed: who calls a backend that keeps the contract does not carry what the others take.
-            Self::Mapped(mapped) => mapped.unary(call).boxed().await,
-        }
-    }
-
-    async fn stream(&self, call: Call) -> Result<Self::Stream, CallError> {
-        match self {
-            Self::Contract(caller) => caller.stream(call).await.map(Either::Left),
-            Self::Mapped(mapped) => mapped.stream(call).boxed().await,
-        }
-    }
-}
-
-/// Calls to a gRPC backend. What is waited for it is observed.
-#[derive(Debug, Clone)]
-pub struct Remote {
-    caller: BackendCaller,
-    journey: Arc<Journey>,
-}
-
-impl Caller for Remote {
-    type Stream = Answer;
-
-    async fn unary(&self, call: Call) -> Result<Bytes, CallError> {
-        self.journey.upstream(self.caller.unary(call)).await
-    }
-
-    async fn stream(&self, call: Call) -> Result<Answer, CallError> {
-        self.journey.upstream(self.caller.stream(call)).await
-    }
-}
-
-/// Lists for watches that are made: as the aggregator itself, and never refused because clients keep the backend busy.
-#[derive(Debug, Clone)]
-pub struct Polls(Arc<Polled>);
-
-/// One for each backend.
-#[derive(Debug)]
-struct Polled {
-    backend: upstream::Backend,
-    mapped: Option<Arc<Mapped>>,
-    world: World,
-}
-
-impl made_watch::Polls for Polls {
-    type Caller = Called<BackendCaller>;
-
-    fn caller(&self) -> Self::Caller {
-        let user = UserInfo { username: made_watch::POLLER.into(), ..UserInfo::default() };
-        let mut metadata = HeaderMap::new();
-        identity::write(&user, &mut metadata).expect("a name alone is not too large");
-        let Polled { backend, mapped, world } = &*self.0;
-        let caller = backend.caller(metadata, None).unlimited();
-        Called::new(caller, mapped.as_ref(), || world.clone(), None)
     }
 }

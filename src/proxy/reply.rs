@@ -16,6 +16,7 @@ use kubridge_bridge::{
 use super::gzip;
 use crate::{
     body::{self, Body, BodyError},
+    brown_out::Told,
     lifecycle::Drain,
 };
 
@@ -70,6 +71,24 @@ pub(super) async fn response(reply: Reply, shape: &Shape) -> Result<Response<Bod
         }
     }
     Ok(response)
+}
+
+/// Says of an answer that it was made in the backend's place: why, and how old it is (RFC 9111, 5.1).
+pub(super) fn tell(response: &mut Response<Body>, told: &Told) {
+    let Told::Answered { warning, age } = told else { return };
+    let headers = response.headers_mut();
+    if let Ok(value) = warning_header(warning) {
+        headers.append(header::WARNING, value);
+    }
+    if let Some(age) = age {
+        headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
+    }
+}
+
+/// Says in an error why nothing was answered in the backend's place.
+pub(super) fn with_why(mut error: ApiError, why: &str) -> ApiError {
+    error.status.message = format!("{}, and nothing is answered in its place: {why}", error.status.message);
+    error
 }
 
 enum Beginning {

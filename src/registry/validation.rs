@@ -13,6 +13,8 @@ use super::{
 pub const AVAILABLE: &str = "Available";
 /// Ours: whether what discovery and OpenAPI say of the group and version can be relied on. Remote APIServices have it.
 pub const DISCOVERY_CURRENT: &str = "DiscoveryCurrent";
+/// Ours: whether the backend lacks methods that its schema has. Said only once it did.
+pub const METHODS_UNIMPLEMENTED: &str = "MethodsUnimplemented";
 /// The reason of [`AVAILABLE`] where this process serves the group itself.
 pub const LOCAL: &str = "Local";
 
@@ -57,8 +59,8 @@ pub fn complete(service: &mut ApiService, now: kubridge_bridge::proto::Time) {
     let says_local = present.is_some_and(|condition| condition.reason == LOCAL);
     if says_local != local {
         if let Some(conditions) = conditions {
-            conditions
-                .retain(|condition| ![AVAILABLE, DISCOVERY_CURRENT].contains(&condition.r#type.as_str()));
+            let of_a_backend = [AVAILABLE, DISCOVERY_CURRENT, METHODS_UNIMPLEMENTED];
+            conditions.retain(|condition| !of_a_backend.contains(&condition.r#type.as_str()));
         }
         if local {
             service.status.get_or_insert_default().conditions.push(ApiServiceCondition {

@@ -24,6 +24,7 @@ use super::{
     limit::{Full, Kind, Limit, Permit},
     pool::{InFlight, Patience, Pool, Visited},
     stats::{RetryReason, Stats},
+    unimplemented::Unimplemented,
 };
 
 /// How often a call is tried again.
@@ -43,6 +44,7 @@ pub(super) struct Shared {
     pub(super) limit: Limit,
     pub(super) budget: TpsBudget,
     pub(super) stats: Arc<Stats>,
+    pub(super) unimplemented: Arc<Unimplemented>,
 }
 
 impl Shared {
@@ -51,7 +53,7 @@ impl Shared {
         let limit = Limit::new(options.max_requests, options.max_watches, Arc::clone(&stats));
         // A fifth of the requests of the last ten seconds, and ten more.
         let budget = TpsBudget::new(Duration::from_secs(10), 1, 0.2);
-        Self { pool, limit, budget, stats }
+        Self { pool, limit, budget, stats, unimplemented: Arc::default() }
     }
 }
 

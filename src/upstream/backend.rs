@@ -26,6 +26,7 @@ use super::{
     stats::Stats,
     tls::{Tls, TlsOptions},
     traffic::Traffic,
+    unimplemented::Unimplemented,
 };
 
 /// One backend. Clones share its connections; it connects with its first call or with [`Self::connect`].
@@ -67,6 +68,11 @@ impl Backend {
         self.shared.pool.wake();
     }
 
+    /// Somebody who would have called it is answered without: it is looked whether it is back, as if it had been called.
+    pub fn knock(&self) {
+        self.shared.pool.knock();
+    }
+
     /// Whether it can be reached.
     pub fn state(&self) -> watch::Receiver<ConnectionState> {
         self.shared.pool.state()
@@ -85,6 +91,11 @@ impl Backend {
     /// What requests tell about it.
     pub fn traffic(&self) -> Arc<Traffic> {
         Arc::clone(&self.traffic)
+    }
+
+    /// Which methods of its schema it does not have.
+    pub fn unimplemented(&self) -> &Unimplemented {
+        &self.shared.unimplemented
     }
 
     pub(super) fn traffic_ref(&self) -> &Traffic {
@@ -167,9 +178,10 @@ impl BackendCaller {
         self
     }
 
-    fn report<T>(&self, outcome: Result<T, CallError>) -> Result<T, CallError> {
+    fn report<T>(&self, path: &str, outcome: Result<T, CallError>) -> Result<T, CallError> {
         if let Some(traffic) = &self.traffic {
             traffic.report(&outcome);
+            self.shared.unimplemented.ended(path, &outcome);
         }
         outcome
     }
@@ -255,16 +267,27 @@ impl Caller for BackendCaller {
     async fn unary(&self, call: Call) -> Result<Bytes, CallError> {
         let sent = AtomicBool::new(false);
         let answer = async { self.start(&call, &sent).await?.single().await };
-        self.report(self.within_deadline(&sent, answer).await)
+        let outcome = self.within_deadline(&sent, answer).await;
+        self.report(&call.path, outcome)
     }
 
     async fn stream(&self, call: Call) -> Result<Answer, CallError> {
         let sent = AtomicBool::new(false);
         let outcome = self.within_deadline(&sent, self.start(&call, &sent)).await;
-        match (outcome, &self.traffic, self.deadline) {
+        let Some(traffic) = &self.traffic else { return outcome };
+        match outcome {
             // Whether it is an answer, its end tells. A watch has none.
-            (Ok(answer), Some(traffic), Some(_)) => Ok(answer.reporting_to(Arc::clone(traffic))),
-            (outcome, ..) => self.report(outcome),
+            Ok(answer) => {
+                let answer = match self.deadline {
+                    Some(_) => answer.reporting_to(Arc::clone(traffic)),
+                    None => {
+                        traffic.answered();
+                        answer
+                    }
+                };
+                Ok(answer.of_method(call.path, Arc::clone(&self.shared.unimplemented)))
+            }
+            failed => self.report(&call.path, failed),
         }
     }
 }

@@ -39,6 +39,7 @@ use super::{
     request_body::RequestBody,
     status,
     traffic::Traffic,
+    unimplemented::Unimplemented,
 };
 
 const TE: HeaderName = header::TE;
@@ -127,6 +128,7 @@ pub(super) async fn start(place: InFlight, outgoing: &Outgoing<'_>) -> Result<An
                 place: (!trailers_only).then_some(place),
                 from,
                 traffic: None,
+                method: None,
             })
         }
         Err(error) => {
@@ -188,12 +190,20 @@ pub struct Answer {
     from: Arc<str>,
     /// Who is told how it ends.
     traffic: Option<Arc<Traffic>>,
+    /// Which method answers, and who is told whether it does.
+    method: Option<(Arc<str>, Arc<Unimplemented>)>,
 }
 
 impl Answer {
     /// The same, which reports how it ends. Whoever drops it before has seen nothing wrong with it.
     pub(super) fn reporting_to(mut self, traffic: Arc<Traffic>) -> Self {
         self.traffic = Some(traffic);
+        self
+    }
+
+    /// The same, which tells whether the method is there.
+    pub(super) fn of_method(mut self, path: Arc<str>, unimplemented: Arc<Unimplemented>) -> Self {
+        self.method = Some((path, unimplemented));
         self
     }
 
@@ -209,8 +219,16 @@ impl Answer {
             (polled, _) => polled,
         };
         match ready!(polled) {
-            Ok(Some(message)) => Poll::Ready(Some(Ok(message))),
+            Ok(Some(message)) => {
+                if let Some((path, unimplemented)) = &self.method {
+                    unimplemented.answered(path);
+                }
+                Poll::Ready(Some(Ok(message)))
+            }
             ended => {
+                if let Some((path, unimplemented)) = &self.method {
+                    unimplemented.ended(path, &ended);
+                }
                 if let (Err(CallError::Transport(error)), Some(place)) = (&ended, &self.place)
                     && error.kind != TransportKind::Deadline
                 {

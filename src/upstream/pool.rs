@@ -226,6 +226,26 @@ impl Pool {
         }
     }
 
+    /// For who would have called, and is answered without: that the backend is back is found out as soon as for who calls.
+    pub(super) fn knock(self: &Arc<Self>) {
+        let now = Instant::now();
+        let mut inner = self.lock();
+        inner.asked_at = Some(now);
+        self.look(&mut inner);
+        let fresh = now.checked_sub(self.options.fresh).unwrap_or(now);
+        for (at, address) in &mut inner.addresses {
+            if address.others(none) == 0
+                && !address.has_failed_since(fresh)
+                && address.may_attempt(now, &self.options)
+            {
+                self.start_dial(*at, address, now);
+            }
+        }
+        if inner.addresses.is_empty() && inner.unknown.as_ref().is_none_or(|(at, _)| *at < fresh) {
+            self.look_again.notify_one();
+        }
+    }
+
     fn try_place(self: &Arc<Self>, avoid: &[Visited], patience: Patience, asked_at: Instant) -> Step {
         let now = Instant::now();
         let mut inner = self.lock();

@@ -64,6 +64,8 @@ func controllerManagerArgs(pki *certificates, kubeconfig string, port int) []str
 		"--tls-cert-file=" + pki.controllerManager.Cert,
 		"--tls-private-key-file=" + pki.controllerManager.Key,
 		"--leader-elect=false",
+		// Each controller is somebody, as in clusters that kubeadm makes.
+		"--use-service-account-credentials",
 		"--root-ca-file=" + pki.cluster.files.Cert,
 		"--service-account-private-key-file=" + pki.serviceAccountKey,
 		"--cluster-signing-cert-file=" + pki.cluster.files.Cert,

@@ -204,7 +204,11 @@ func (p *plane) start(ctx context.Context) error {
 
 	var rest []*child
 	if p.options.ControllerManager {
-		manager, err := p.begin(&child{name: "kube-controller-manager", args: controllerManagerArgs(pki, admin, ports[3]), ready: fmt.Sprintf("https://127.0.0.1:%d/healthz", ports[3]), client: client})
+		config, err := kubeconfig(p.dir, "controller-manager", "https://"+api, pki.cluster.files.Cert, pki.controllers)
+		if err != nil {
+			return err
+		}
+		manager, err := p.begin(&child{name: "kube-controller-manager", args: controllerManagerArgs(pki, config, ports[3]), ready: fmt.Sprintf("https://127.0.0.1:%d/healthz", ports[3]), client: client})
 		if err != nil {
 			return err
 		}
@@ -239,6 +243,7 @@ func (p *plane) start(ctx context.Context) error {
 type certificates struct {
 	cluster, frontProxyCA, sampleCA                 *authority
 	kubeAPIServer, controllerManager, sample, admin pemFiles
+	controllers                                     pemFiles
 	frontProxy                                      pemFiles
 	serviceAccountKey                               string
 }
@@ -267,6 +272,7 @@ func makeCertificates(dir string) (*certificates, error) {
 	made.kubeAPIServer = pair(made.cluster.server("kubernetes.default.svc", loopback))
 	made.controllerManager = pair(made.cluster.server("kube-controller-manager", loopback))
 	made.admin = pair(made.cluster.client("admin", "system:masters"))
+	made.controllers = pair(made.cluster.client("system:kube-controller-manager"))
 	made.frontProxy = pair(made.frontProxyCA.client("front-proxy-client"))
 	made.sample = pair(made.sampleCA.server(sampleName))
 	key, err := serviceAccountKey(dir)

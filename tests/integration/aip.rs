@@ -8,4 +8,4 @@ pub mod service;
 mod kubectl;
 mod lint;
 mod mappings;
-mod rest;
+pub mod rest;

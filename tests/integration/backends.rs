@@ -112,6 +112,46 @@ async fn a_new_schema_is_served_when_the_backend_is_back_and_a_bad_one_is_not() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn methods_that_the_schema_has_and_the_backend_lacks_are_named() {
+    let backend = Hostile::start().await;
+    let stack = Stack::with(Options { backend: Some(backend.addr()), ..Options::default() }).await;
+    backend.answer_with(&wire(&[(5, "Z80")]));
+    let said = async |stack: &Stack| {
+        let service = stack.client.get(APISERVICE).await.json();
+        let conditions = service["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let found = conditions.into_iter().find(|condition| condition["type"] == "MethodsUnimplemented");
+        found.map(|condition| {
+            ["status", "reason", "message"].map(|key| condition[key].as_str().unwrap().to_owned())
+        })
+    };
+    let path = format!("{MACHINES}/m1");
+    stack.client.get(&path).await.expect(200);
+    assert_eq!(said(&stack).await, None, "nothing is said where nothing is lacking");
+    let before = stack.client.get("/apis/inventory.example.com/v1").await.text();
+
+    backend.lack(&["DeleteMachine", "ListMachines"]);
+    let refused = stack.client.get(MACHINES).await.expect(405).json();
+    assert_eq!(refused["reason"], "MethodNotAllowed");
+    stack.until(async |stack| said(stack).await.is_some()).await;
+    stack.client.delete(&path).await.expect(405);
+    stack.until(async |stack| said(stack).await.unwrap()[2].contains("DeleteMachine")).await;
+    let [status, reason, message] = said(&stack).await.unwrap();
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "MethodsUnimplemented"));
+    let named = "the backend answers /inventory.v1.Machines/DeleteMachine, /inventory.v1.Machines/ListMachines with UNIMPLEMENTED";
+    assert!(message.starts_with(named), "{message}");
+    assert_eq!(stack.client.get("/apis/inventory.example.com/v1").await.text(), before, "discovery stays");
+    assert_eq!(stack.available(NAME).await[0], "True");
+
+    // It comes back, and has them.
+    backend.lack(&[]);
+    stack.relay.kill().await;
+    stack.until(async |stack| stack.available(NAME).await[0] == "False").await;
+    stack.relay.revive().await;
+    stack.until(async |stack| said(stack).await.unwrap()[1] == "AllImplemented").await;
+    assert_eq!(said(&stack).await.unwrap()[0], "False");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_field_has_the_schema_read_again() {
     let backend = Hostile::start().await;
     let stack = Stack::with(Options { backend: Some(backend.addr()), ..Options::default() }).await;

@@ -5,6 +5,7 @@
 mod aip;
 mod backend_objects;
 mod backends;
+mod brown_out;
 mod cli;
 mod controlplane;
 mod examples;

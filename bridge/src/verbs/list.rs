@@ -17,7 +17,7 @@ use super::{
 use crate::{
     caller::{Call, CallError, Caller, Class},
     env::Env,
-    model::{Method, Source},
+    model::Method,
     negotiate::Endpoint,
     object::{self, Chunk},
     options,
@@ -126,8 +126,7 @@ pub(super) fn verb(options: &ListOptions) -> CallVerb {
 
 /// What the backend is told: no limit unless it can say where the next page starts.
 pub(super) fn passed_on(method: &Method, options: ListOptions) -> Result<ListOptions, ApiError> {
-    let pages = method.binds(&Source::ListOptions) || method.binds(&Source::Continue);
-    if pages {
+    if method.pages() {
         return Ok(options);
     }
     if !options.r#continue.is_empty() {

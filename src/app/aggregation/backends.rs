@@ -27,11 +27,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    brown_out::{self, Watched},
     compiler::{Compiler, follow},
     delegate,
 };
 use crate::{
     availability::{self, Availability, Confirmation, Flaw, Verdict},
+    brown_out::Policy,
     cluster::{
         Schemas,
         schemas::{Owner, Sharing},
@@ -150,6 +152,10 @@ struct Running {
     backend: upstream::Backend,
     verdict: watch::Receiver<Verdict>,
     source: Source,
+    /// What is answered while it cannot be reached.
+    brown_out: Option<Policy>,
+    /// Whose methods it is known to have or lack.
+    schema: Option<Arc<Schema>>,
     /// When it was last seen to be as it says it is, and whether it is now.
     live: Live,
     cancel: CancellationToken,
@@ -178,6 +184,10 @@ pub(super) struct Known {
     pub(super) backend: upstream::Backend,
     pub(super) verdict: Verdict,
     pub(super) learnt: Learnt,
+    /// What is answered while it cannot be reached.
+    pub(super) brown_out: Option<Policy>,
+    /// The methods of its schema that it answers with UNIMPLEMENTED: "/inventory.v1.Machines/GetMachine".
+    pub(super) unimplemented: Vec<String>,
     live: bool,
     last_live: Option<SystemTime>,
 }
@@ -260,7 +270,7 @@ impl Backends {
         let (mut missing, before) = (Vec::new(), self.entries.len());
         for (key, versions) in wanted {
             match self.entries.get(&key) {
-                Some(Entry::Running(running)) => running.want(versions),
+                Some(Entry::Running(running)) => running.want(&versions),
                 Some(Entry::Unusable { .. }) => {}
                 None => missing.push((key, versions)),
             }
@@ -319,9 +329,9 @@ impl Backends {
 }
 
 impl Running {
-    fn want(&self, versions: Vec<GroupVersion>) {
+    fn want(&self, versions: &[GroupVersion]) {
         if let Source::Documents { wanted, probed, .. } = &self.source {
-            probed.send_replace(probe_path(&versions));
+            probed.send_replace(probe_path(versions));
             wanted.send_if_modified(|present| {
                 let changed = **present != *versions;
                 if changed {
@@ -330,6 +340,9 @@ impl Running {
                 changed
             });
         }
+        if let Some(Policy::Snapshot(snapshots)) = &self.brown_out {
+            snapshots.retain(|group, version| versions.iter().any(|(g, v)| (&**g, &**v) == (group, version)));
+        }
     }
 
     fn known(&mut self, now: SystemTime, unmapped: Option<String>) -> Known {
@@ -337,6 +350,12 @@ impl Running {
         let (learnt, fresh) = match &self.source {
             Source::Schema(handle, made) => {
                 let state = handle.state().borrow().clone();
+                if let Some(schema) = &state.current
+                    && !self.schema.as_ref().is_some_and(|known| Arc::ptr_eq(known, schema))
+                {
+                    self.backend.unimplemented().set_methods(schema.called());
+                    self.schema = Some(Arc::clone(schema));
+                }
                 let fresh = state.last_error.is_none()
                     && match state.source {
                         None | Some(SchemaSource::Kept) => false,
@@ -359,7 +378,9 @@ impl Running {
             self.live.last = Some(now);
         }
         self.live.now = live;
-        Known { backend: self.backend.clone(), verdict, learnt, live, last_live: self.live.last }
+        let (backend, brown_out) = (self.backend.clone(), self.brown_out.clone());
+        let unimplemented = backend.unimplemented().found();
+        Known { backend, verdict, learnt, brown_out, unimplemented, live, last_live: self.live.last }
     }
 }
 
@@ -375,6 +396,7 @@ impl Settings {
         let cancel = CancellationToken::new();
         let mut work: Vec<Work> = Vec::new();
         let settings = availability::Settings::default();
+        let mut brown_out = None;
         let (source, availability) = if key.is_https() {
             let (probed, path) = watch::channel(probe_path(&versions));
             let (wanted, claims) = watch::channel(Arc::from(versions));
@@ -421,14 +443,23 @@ impl Settings {
             work.push(until(cancel.clone(), follow(self.mappings.clone(), schema.clone())));
             let (availability, watch) = Availability::grpc(backend.clone(), settings);
             work.push(until(cancel.clone(), watch));
+            work.push(wake(backend.unimplemented().news(), cancel.clone()));
+            work.push(until(cancel.clone(), forget_methods(backend.clone())));
             let (made, pollers) = MadeWatch::new(Arc::clone(&self.metrics));
             work.push(until(cancel.clone(), pollers));
+            if let Some(Watched { policy, work: watch }) =
+                brown_out::start(&key, &backend, availability.verdict(), &self.metrics)
+            {
+                brown_out = Some(policy);
+                work.push(until(cancel.clone(), watch));
+            }
             (Source::Schema(schema, made), availability)
         };
         let verdict = availability.verdict();
         work.push(wake(verdict.clone(), cancel.clone()));
         backend.connect();
-        let running = Running { backend, verdict, source, live: Live::default(), cancel };
+        let live = Live::default();
+        let running = Running { backend, verdict, source, brown_out, schema: None, live, cancel };
         (key, Entry::Running(Box::new(running)), work)
     }
 }
@@ -535,6 +566,14 @@ fn probe_path(versions: &[GroupVersion]) -> String {
 
 fn until(cancel: CancellationToken, work: impl Future<Output = ()> + Send + 'static) -> Work {
     Box::new(move |_| cancel.run_until_cancelled_owned(work).map(|_| ()).boxed())
+}
+
+/// A backend that has come back may be another one, with other methods.
+async fn forget_methods(backend: upstream::Backend) {
+    let mut returns = backend.returns();
+    while returns.changed().await.is_ok() {
+        backend.unimplemented().clear();
+    }
 }
 
 /// Wakes the loop whenever a state changes.

@@ -75,8 +75,15 @@ impl Look {
     }
 
     /// Served by a backend.
-    pub(super) fn remote(claim: &Claim, known: &Known, max_age: Duration, now: SystemTime) -> Self {
-        let remote = |documents| {
+    /// `says_methods`: the claim says already which methods are not implemented, or that there are none.
+    pub(super) fn remote(
+        claim: &Claim,
+        known: &Known,
+        says_methods: bool,
+        max_age: Duration,
+        now: SystemTime,
+    ) -> Self {
+        let remote = |documents, unimplemented: Vec<String>| {
             let service = match &claim.target {
                 Target::Service { namespace, name, .. } => Some((namespace.clone(), name.clone())),
                 Target::Local
@@ -92,20 +99,24 @@ impl Look {
                 group_version: format!("{}/{}", claim.group, claim.version),
                 verdict: known.verdict.clone(),
                 documents,
+                unimplemented: Some(unimplemented).filter(|methods| says_methods || !methods.is_empty()),
             })
         };
         let max_age = claim.backend.as_ref().and_then(|backend| backend.discovery_max_age).unwrap_or(max_age);
         match &known.learnt {
             Learnt::Schema { state, handle, made, unmapped } => {
                 let api = state.current.as_ref().and_then(|schema| find(schema, claim));
-                let observation = remote(match (&state.current, &api) {
+                let unimplemented = api.as_ref().map(|api| lacking(api, known)).unwrap_or_default();
+                let documents = match (&state.current, &api) {
                     (Some(_), Some(_)) => schema(known, max_age, now),
                     (Some(schema), None) => Documents::NotDeclared { declared: declared_names(schema) },
                     (None, _) => unknown(state, unmapped.as_deref()),
-                });
+                };
+                let observation = remote(documents, unimplemented);
                 let Some(api) = api else { return Self::unserved(claim, observation) };
                 let mapped = state.current.as_ref().and_then(|schema| schema.mapped.clone());
-                let backend = Backend::remote(known.backend.clone(), handle.clone(), mapped, made.clone());
+                let (backend, brown_out) = (known.backend.clone(), known.brown_out.clone());
+                let backend = Backend::remote(backend, handle.clone(), &api, mapped, made.clone(), brown_out);
                 Self {
                     said: Said::BySchema(Arc::clone(&api)),
                     source: Some((Origin::Backend, Source::Schema(Arc::clone(&api)))),
@@ -117,8 +128,8 @@ impl Look {
                 let version = (claim.group.clone(), claim.version.clone());
                 let documents_known = documents.versions.get(&version);
                 let route = Route::Forward(Forward::new(known.backend.clone(), &claim.name));
-                let observation =
-                    remote(https_documents(known, documents.asked, documents_known, max_age, now));
+                let documents = https_documents(known, documents.asked, documents_known, max_age, now);
+                let observation = remote(documents, Vec::new());
                 let source = documents_known.and_then(source).map(|source| (Origin::Backend, source));
                 Self { route, said: said(documents_known), source, observation }
             }
@@ -158,6 +169,12 @@ impl Look {
             | Documents::NotDeclared { .. } => (Freshness::Stale, None),
         }
     }
+}
+
+/// The methods of an API that its backend does not have.
+fn lacking(api: &Api, known: &Known) -> Vec<String> {
+    let of_api = |path: &&String| api.called().any(|called| called == **path);
+    known.unimplemented.iter().filter(of_api).cloned().collect()
 }
 
 /// What is known of the schema of a gRPC backend, whatever is claimed of it.

@@ -32,10 +32,14 @@ impl Aggregation {
         let resolved = backend.resolved.as_ref();
         let url = resolved.ok().and_then(|resolved| resolved.target.url()).unwrap_or_default();
         let known = resolved.ok().and_then(|resolved| self.backends.known(&Key::of(resolved), now));
-        let (verdict, schema) = match known {
-            None => (Ok(Verdict::Unknown), Documents::Pending),
-            Some(Err((_, why))) => (Err(why), Documents::Pending),
-            Some(Ok(known)) => (Ok(known.verdict.clone()), look::schema(&known, self.max_age, now)),
+        let (verdict, schema, unimplemented) = match known {
+            None => (Ok(Verdict::Unknown), Documents::Pending, None),
+            Some(Err((_, why))) => (Err(why), Documents::Pending, None),
+            Some(Ok(known)) => {
+                let schema = look::schema(&known, self.max_age, now);
+                let is_known = matches!(schema, Documents::Known { .. });
+                (Ok(known.verdict), schema, is_known.then_some(known.unimplemented))
+            }
         };
         let claims = backend.wanted.iter().flat_map(|wanted| &wanted.claims).map(|wish| {
             let service = wish.api_service();
@@ -47,6 +51,7 @@ impl Aggregation {
             url: &url,
             verdict,
             schema,
+            unimplemented,
             claims: claims.collect(),
             in_cluster: self.source.registry().is_none(),
         };

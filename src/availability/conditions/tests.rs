@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -9,7 +9,8 @@ const HTTPS: &str = "https://api.wardle.svc:443";
 
 fn remote(url: &str, verdict: Verdict, documents: Documents) -> Remote {
     let service = (url == HTTPS).then(|| ("wardle".to_owned(), "api".to_owned()));
-    Remote { url: url.into(), service, group_version: "a.b/v1".into(), verdict, documents }
+    let group_version = "a.b/v1".into();
+    Remote { url: url.into(), service, group_version, verdict, documents, unimplemented: None }
 }
 
 fn available_now() -> Verdict {
@@ -243,6 +244,28 @@ fn discovery_says_how_far_it_can_be_relied_on_in_absolute_times() {
         "what the backend serves of a.b/v1 has never been known: /apis/a.b/v1 answers 503 until it is; see the condition \
          Available",
     );
+}
+
+#[test]
+fn methods_that_are_lacking_are_named_and_taken_back() {
+    let lacking = |methods: Option<&[&str]>| {
+        let unimplemented = methods.map(|all| all.iter().map(|path| (*path).to_owned()).collect());
+        let known = remote(GRPC, available_now(), known(Confirmation::Live));
+        Observation::Remote(Remote { unimplemented, ..known })
+    };
+    assert_eq!(said(&lacking(None), METHODS_UNIMPLEMENTED), None);
+    assert_said(
+        &lacking(Some(&["/a.M/Get", "/a.M/Update"])),
+        METHODS_UNIMPLEMENTED,
+        "True",
+        "MethodsUnimplemented",
+        "the backend answers /a.M/Get, /a.M/Update with UNIMPLEMENTED: implement what the proto declares, or remove it \
+         there, so that discovery does not promise it",
+    );
+    let (status, reason, _) = said(&lacking(Some(&[])), METHODS_UNIMPLEMENTED).unwrap_or_default();
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "AllImplemented"));
+    let (_, _, message) = said(&lacking(Some(&["/a.M/X"; 13])), METHODS_UNIMPLEMENTED).unwrap_or_default();
+    assert!(message.contains("/a.M/X and 3 more with UNIMPLEMENTED"), "{message}");
 }
 
 #[test]

@@ -284,7 +284,8 @@ fn a_local_service_is_available_and_only_a_local_one_says_so() {
         r#type: DISCOVERY_CURRENT.into(),
         ..was_remote.status.clone().unwrap().conditions[0].clone()
     };
-    was_remote.status.get_or_insert_default().conditions.push(current);
+    let unimplemented = ApiServiceCondition { r#type: METHODS_UNIMPLEMENTED.into(), ..current.clone() };
+    was_remote.status.get_or_insert_default().conditions.extend([current, unimplemented]);
     let conditions = admitted(&was_remote, Some(&remote())).status.unwrap().conditions;
     assert_eq!(
         conditions,

@@ -36,6 +36,30 @@ async fn meets(builder: h2::server::Builder, wanted: usize) -> (SocketAddr, Arc<
 }
 
 #[tokio::test]
+async fn who_is_answered_without_a_call_has_it_looked_whether_the_backend_is_back() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let minute = std::time::Duration::from_secs(60);
+    let patient =
+        Options { backoff_min: minute, backoff_max: minute, fresh: std::time::Duration::ZERO, ..options() };
+    let backend = backend(address, patient);
+    let mut state = backend.state();
+    backend.connect();
+    state.wait_for(|state| matches!(state, ConnectionState::Failed { .. })).await.unwrap();
+    let listener = TcpListener::bind(address).await.unwrap();
+    tokio::spawn(async move {
+        let (tcp, _) = listener.accept().await.unwrap();
+        let answers = |exchange: Exchange| async move { exchange.ok(&[b"ok"]).await };
+        serve_connection(tcp, 0, h2::server::Builder::new(), answers).await;
+    });
+    // By itself it would look in half a minute.
+    backend.knock();
+    let back = state.wait_for(|state| *state == ConnectionState::Ready);
+    tokio::time::timeout(std::time::Duration::from_secs(10), back).await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn the_peers_limit_opens_further_connections() {
     let mut builder = h2::server::Builder::new();
     builder.max_concurrent_streams(4);

@@ -115,7 +115,8 @@ fn conditions(out: &mut String) {
     section(
         out,
         "Conditions of a Backend",
-        "`kubectl describe backend NAME` shows them. `Available` has the reason of the first APIService that is not available.",
+        "`kubectl describe backend NAME` shows them. `Available` has the reason of the first APIService that is not \
+         available; `MethodsUnimplemented` is as that of an APIService.",
     );
     reasons(BackendReason::ALL.iter().map(|reason| reason.entry()), out);
 }

@@ -1,6 +1,7 @@
 //! What needs a control plane of its own, made by tests/controlplane.
 
 mod backends;
+mod brown_out;
 mod callers;
 mod certificates;
 mod delegate;

@@ -29,6 +29,7 @@ struct Says {
     descriptors: Bytes,
     edition: u64,
     answer: Bytes,
+    lacks: &'static [&'static str],
     asked: HeaderMap,
 }
 
@@ -55,6 +56,11 @@ impl Hostile {
     /// What every call is answered with from now on.
     pub fn answer_with(&self, message: &[u8]) {
         self.says.lock().unwrap().answer = Bytes::copy_from_slice(message);
+    }
+
+    /// The methods that it has not implemented from now on: "GetMachine".
+    pub fn lack(&self, methods: &'static [&'static str]) {
+        self.says.lock().unwrap().lacks = methods;
     }
 
     /// The metadata of the last call.
@@ -126,9 +132,10 @@ impl Hostile {
 async fn serve(socket: TcpStream, says: Arc<Mutex<Says>>, reads: watch::Sender<usize>) {
     let Ok(mut connection) = h2::server::handshake(socket).await else { return };
     while let Some(Ok((request, mut respond))) = connection.accept().await {
-        let message = {
+        let (lacks, message) = {
             let mut says = says.lock().unwrap();
-            if request.uri().path() == "/kubridge.v1.Schema/Get" {
+            let lacks = says.lacks.contains(&request.uri().path().rsplit('/').next().unwrap());
+            let message = if request.uri().path() == "/kubridge.v1.Schema/Get" {
                 reads.send_modify(|reads| *reads += 1);
                 GetSchemaResponse {
                     file_descriptor_set: says.descriptors.to_vec(),
@@ -140,7 +147,8 @@ async fn serve(socket: TcpStream, says: Arc<Mutex<Says>>, reads: watch::Sender<u
             } else {
                 says.asked.clone_from(request.headers());
                 says.answer.clone()
-            }
+            };
+            (lacks, message)
         };
         let mut frame = BytesMut::with_capacity(message.len() + 5);
         frame.put_u8(0);
@@ -149,8 +157,11 @@ async fn serve(socket: TcpStream, says: Arc<Mutex<Says>>, reads: watch::Sender<u
         let head = Response::builder().header("content-type", "application/grpc").body(()).unwrap();
         let Ok(mut stream) = respond.send_response(head, false) else { continue };
         let mut trailers = HeaderMap::new();
-        trailers.insert("grpc-status", "0".parse().unwrap());
-        let _ = stream.send_data(frame.freeze(), false);
+        trailers.insert("grpc-status", if lacks { "12" } else { "0" }.parse().unwrap());
+        // As some servers do: the status comes after headers that say nothing.
+        if !lacks {
+            let _ = stream.send_data(frame.freeze(), false);
+        }
         let _ = stream.send_trailers(trailers);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     path::PathBuf,
     process::Stdio,
     sync::{
@@ -39,6 +39,8 @@ pub struct Replicas {
 struct Replica {
     process: Child,
     address: SocketAddr,
+    /// Where its metrics are.
+    metrics: u16,
     /// Whether it was elected, as its log says.
     leads: Arc<AtomicBool>,
 }
@@ -46,10 +48,15 @@ struct Replica {
 impl Replicas {
     /// As many replicas, all of them ready, and the APIService of the inventory Available.
     pub async fn start(count: usize, flags: &'static [&'static str]) -> Self {
+        Self::start_with(count, flags, None).await
+    }
+
+    /// The same; with a `brown_out` policy the inventory is claimed by a Backend object that says so.
+    pub async fn start_with(count: usize, flags: &'static [&'static str], brown_out: Option<&str>) -> Self {
         let plane = ControlPlane::start(flags).await;
         let dir = TempDir::new().unwrap();
         let kubectl = Kubectl::direct(plane.is.kubeconfig.clone());
-        for file in ["namespace.yaml", "rbac.yaml"] {
+        for file in ["namespace.yaml", "crd.yaml", "rbac.yaml"] {
             kubectl.run(&["apply", "-f", &format!("{MANIFESTS}/{file}")]).await.ok();
         }
         let mut this = Self { plane, kubectl, inventory: None, running: Vec::new(), host: host(), dir };
@@ -64,16 +71,28 @@ impl Replicas {
             this.start_replica(number).await;
         }
         let backend = format!("grpc://{}", this.inventory_address());
-        this.apply(&json!({
-            "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
-            "metadata": {"name": super::cluster::API_SERVICE, "annotations": {"kubridge.io/backend": backend}},
-            "spec": {
-                "group": "inventory.example.com", "version": "v1",
-                "groupPriorityMinimum": 1000, "versionPriority": 15,
-                "service": {"namespace": "kubridge-system", "name": "kubridge", "port": 443},
-            },
-        }))
-        .await;
+        let claim = match brown_out {
+            None => json!({
+                "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
+                "metadata": {"name": super::cluster::API_SERVICE, "annotations": {"kubridge.io/backend": backend}},
+                "spec": {
+                    "group": "inventory.example.com", "version": "v1",
+                    "groupPriorityMinimum": 1000, "versionPriority": 15,
+                    "service": {"namespace": "kubridge-system", "name": "kubridge", "port": 443},
+                },
+            }),
+            Some(policy) => json!({
+                "apiVersion": "kubridge.io/v1alpha1", "kind": "Backend", "metadata": {"name": "inventory"},
+                "spec": {
+                    "endpoint": backend,
+                    "claims": [{"group": "inventory.example.com", "version": "v1"}],
+                    "brownOut": {"policy": policy},
+                },
+            }),
+        };
+        this.apply(&claim).await;
+        let made = ["wait", "--for=create", "--timeout=60s", "apiservice", super::cluster::API_SERVICE];
+        this.kubectl.run(&made).await.ok();
         let wait =
             ["wait", "--for=condition=Available", "--timeout=60s", "apiservice", super::cluster::API_SERVICE];
         this.kubectl.run(&wait).await.ok();
@@ -112,11 +131,13 @@ impl Replicas {
         let token = self.kubectl.run(&["create", "token", "kubridge", "-n", "kubridge-system"]).await.ok();
         let kubeconfig = self.dir.path().join(format!("{number}.kubeconfig"));
         fs::write(&kubeconfig, self.plane.kubeconfig(token.trim())).unwrap();
+        let metrics = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         let mut process = Command::new(env!("CARGO_BIN_EXE_kubridge"))
             .arg("serve")
             .arg(format!("--listen={}", SocketAddr::new(self.host, 0)))
             .arg(format!("--data-dir={}", self.data_dir(number).display()))
             .arg(format!("--kubeconfig={}", kubeconfig.display()))
+            .arg(format!("--metrics-listen=127.0.0.1:{metrics}"))
             .args(["--shutdown-delay=2s", "--shutdown-grace=10s", "--log-format=json"])
             .stderr(Stdio::piped())
             .kill_on_drop(true)
@@ -140,13 +161,30 @@ impl Replicas {
                 }
             }
         });
-        self.running[number] = Some(Replica { process, address, leads });
+        self.running[number] = Some(Replica { process, address, metrics, leads });
         let begun = Instant::now();
         while !self.says_ready(number).await {
             assert!(begun.elapsed() < LIMIT, "replica {number} does not become ready");
             sleep(Duration::from_millis(50)).await;
         }
         self.set_ready(number, true).await;
+    }
+
+    /// How many objects of a resource a replica keeps a snapshot of.
+    pub async fn snapshot(&self, number: usize, resource: &str) -> Option<usize> {
+        let port = self.running[number].as_ref().expect("it runs").metrics;
+        let page =
+            reqwest::get(format!("http://127.0.0.1:{port}/metrics")).await.unwrap().text().await.unwrap();
+        let of = format!("resource=\"{resource}\"}} ");
+        let line =
+            page.lines().find(|line| line.starts_with("kubridge_snapshot_objects") && line.contains(&of))?;
+        line.rsplit(' ').next()?.parse().ok()
+    }
+
+    /// Waits until Kubridge says of the Backend that it is away.
+    pub async fn until_away(&self) {
+        let wait = ["wait", "--for=condition=Connected=false", "--timeout=60s", "backend/inventory"];
+        self.kubectl.run(&wait).await.ok();
     }
 
     /// Whether `/readyz` of a replica is 200.

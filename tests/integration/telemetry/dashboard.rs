@@ -18,7 +18,7 @@ use crate::support::machine;
 
 /// Families that say nothing as long as nothing goes wrong, or of which nobody tells yet. Their queries must be
 /// understood; all others must answer.
-const SILENT: [&str; 7] = [
+const SILENT: [&str; 10] = [
     "aggregator_unavailable_apiservice_total",
     // The inventory has a Watch of its own.
     "kubridge_made_watch_pollers",
@@ -27,6 +27,10 @@ const SILENT: [&str; 7] = [
     "kubridge_made_watch_changes_total",
     "kubridge_made_watch_events_total",
     "kubridge_made_watch_expired_total",
+    // Nobody says what is to be answered while it is away.
+    "kubridge_snapshot_age_seconds",
+    "kubridge_snapshot_objects",
+    "kubridge_brown_out_requests_total",
 ];
 
 /// A Prometheus of its own, which ends with the test.
