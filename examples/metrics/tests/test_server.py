@@ -2,8 +2,10 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -170,6 +172,88 @@ def run(*arguments: str, **environment: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+@contextmanager
+def running() -> Iterator[str]:
+    """A process of its own, which is killed even when it is stuck. Its address."""
+    program = run("--interval=0.1", "--window=5", LISTEN="127.0.0.1:0")
+    try:
+        assert program.stdout is not None
+        yield program.stdout.readline().removeprefix("listening on ").strip()
+    finally:
+        program.kill()
+        program.communicate()
+
+
+def assert_it_answers(address: str) -> None:
+    with grpc.insecure_channel(address) as channel:
+        health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
+        assert schema_pb2_grpc.SchemaStub(channel).Get(schema_pb2.GetSchemaRequest(), timeout=10).etag
+
+
+def test_watchers_of_the_health_come_and_go() -> None:
+    """Like those of a client that gives up one connection and makes the next."""
+    watches = 50
+    seen: list[int] = []
+
+    def client(address: str) -> None:
+        with grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+            for _ in range(watches):
+                watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=20)
+                try:
+                    seen.append(next(watch).status)
+                except grpc.RpcError:
+                    return
+                watch.cancel()
+
+    with running() as address:
+        threads = [threading.Thread(target=client, args=(address,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(seen) == len(threads) * watches, "each was told how it is"
+        assert_it_answers(address)
+
+
+END_STREAM, END_HEADERS = 1, 4
+
+
+def frame(kind: int, payload: bytes, flags: int = 0, stream: int = 0) -> bytes:
+    """Of HTTP/2 (RFC 9113, 4.1)."""
+    return len(payload).to_bytes(3) + bytes([kind, flags]) + stream.to_bytes(4) + payload
+
+
+def call_headers(path: str) -> bytes:
+    """In HPACK, literally (RFC 7541, 6.2.2)."""
+    fields = {
+        ":method": "POST",
+        ":scheme": "http",
+        ":path": path,
+        ":authority": "localhost",
+        "te": "trailers",
+        "content-type": "application/grpc",
+    }
+    literals = (bytes([len(text)]) + text.encode() for field in fields.items() for text in field)
+    return b"".join(b"\0" + name + next(literals) for name in literals)
+
+
+def test_a_watcher_of_the_health_that_takes_nothing_holds_nobody_up() -> None:
+    with running() as address:
+        host, _, port = address.rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=20) as watcher, watcher.makefile("rb") as heard:
+            watcher.sendall(
+                b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+                # SETTINGS_INITIAL_WINDOW_SIZE is 0: no message may be sent to it.
+                + frame(kind=4, payload=(4).to_bytes(2) + (0).to_bytes(4))
+                + frame(kind=1, flags=END_HEADERS, stream=1, payload=call_headers("/grpc.health.v1.Health/Watch"))
+                + frame(kind=0, flags=END_STREAM, stream=1, payload=bytes(5))
+            )
+            # The answer's HEADERS: its first message is under way from then on.
+            while (head := heard.read(9))[3] != 1:
+                heard.read(int.from_bytes(head[:3]))
+            assert_it_answers(address)
 
 
 def test_the_program(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 DESCRIPTORS = "descriptors.binpb"
 """A file of this package: what `protoc --descriptor_set_out` wrote, with imports and comments."""
 
+# As many can watch the health at a time; whoever else asks waits until one has left.
+_WATCHERS = 64
 # kubectl's answers are small, but a host may have thousands of processes.
 _OPTIONS = (("grpc.max_receive_message_length", 64 * 1024), ("grpc.so_reuseport", 0))
 _SERVICES = (
@@ -40,7 +42,7 @@ class Server:
 
     def __init__(self, settings: Settings, node: str | None = None) -> None:
         """`node`: the Node's name; none: the host's. Raises OSError or ValueError where there is nothing to measure."""
-        self._health = health.HealthServicer()
+        self._health = _health_servicer()
         self._set_health(ready=False)
         self._sampler = Sampler(settings, self._set_health)
         objects = Objects(self._sampler.host, node or label(self._sampler.host.name))
@@ -117,6 +119,14 @@ class Schema(schema_grpc.SchemaServicer):
         if request.etag == self._etag:
             return schema.GetSchemaResponse(etag=self._etag, not_modified=True)
         return schema.GetSchemaResponse(etag=self._etag, file_descriptor_set=self._set)
+
+
+def _health_servicer() -> health.HealthServicer:
+    # By default it writes to watchers while it holds its lock, and the thread that would end such a write waits for the
+    # same lock when another watcher leaves: then nothing is answered any more. With a thread for each watcher the lock
+    # is held for no write; they have a pool of their own, since a watch lasts as long as its client.
+    pool = ThreadPoolExecutor(max_workers=_WATCHERS, thread_name_prefix="health")
+    return health.HealthServicer(experimental_non_blocking=False, experimental_thread_pool=pool)
 
 
 def _latest(sampler: Sampler, context: grpc.ServicerContext) -> Measurement:
