@@ -26,9 +26,11 @@ mod observe;
 mod protos;
 mod register;
 mod registrar;
+mod upkeep;
 
 use aggregation::{Aggregation, Configured, Delegate, Published, Source};
 use cluster::Served;
+use upkeep::Upkeep;
 
 pub use describe::{DescribeSource, describe};
 pub use doctor::{DoctorOptions, DoctorReport, Examination, Examined, Hop, State, Verdict, doctor};
@@ -48,16 +50,13 @@ use crate::{
     lifecycle::{Lifecycle, Signals},
     metrics::Metrics,
     openapi::OpenApi,
-    pki::{Names, Pki, Refreshed},
+    pki::{Names, Pki},
     proxy::Proxy,
     registry::{Manifests, Registry},
     server::{Admin, Parts, Router, Server},
-    telemetry::{Traces, error_chain},
+    telemetry::Traces,
     upstream::{Options, check_ca},
 };
-
-/// How often certificates and the token file are looked at: a renewal is due 30 days ahead, a changed file soon.
-const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Puts the program together.
 #[derive(Debug)]
@@ -73,6 +72,8 @@ pub struct Bound {
     socket: TcpListener,
     upkeep: Upkeep,
     tasks: JoinSet<()>,
+    /// What ends by itself once the drain has begun, soon.
+    leaving: JoinSet<()>,
     traces: Option<Arc<Traces>>,
     shutdown_delay: Duration,
     shutdown_grace: Duration,
@@ -89,7 +90,7 @@ impl App {
         let served = Served::open(&config, &data_dir).await?;
         let pki = Arc::new(Pki::open(&data_dir, &config.tls, names(&config, address), SystemTime::now())?);
         let lifecycle = Lifecycle::new();
-        let mut tasks = JoinSet::new();
+        let (mut tasks, mut leaving) = (JoinSet::new(), JoinSet::new());
         let (authenticator, authorizer) = match &served {
             None => (
                 Authenticator::new(config.token_auth_file.clone())?,
@@ -108,6 +109,7 @@ impl App {
             proxy_identity: pki.proxy_client(),
             service_rules: config.service_rules.clone(),
             kept: LastKnownGood::open(data_dir.path())?,
+            schemas: served.as_ref().map(|served| served.schemas(&lifecycle, &mut tasks)),
             max_age: config.discovery_max_age,
             delegate: delegate(&config, &data_dir, &pki, &mut tasks).await?,
             descriptor_sets: config
@@ -124,11 +126,17 @@ impl App {
         };
         let metrics = Metrics::new();
         let traces = observe::traces(&config)?;
-        let source = match &served {
-            None => embedded(&config, &data_dir, authorizer.clone(), &metrics, mappings, &mut tasks).await?,
-            Some(served) => served.source(&config, &lifecycle, &mut tasks),
-        };
         let namespaces = served.as_ref().map(|served| served.namespaces(&mut tasks));
+        let (source, audience) = match served {
+            None => (
+                embedded(&config, &data_dir, authorizer.clone(), &metrics, mappings, &mut tasks).await?,
+                None,
+            ),
+            Some(served) => {
+                let (source, audience) = served.source(&config, &lifecycle, &mut tasks, &mut leaving);
+                (source, Some(audience))
+            }
+        };
         let rooms = wire(source, namespaces, configured, (&lifecycle, &metrics), &mut tasks).await?;
         let router = Router {
             lifecycle: lifecycle.clone(),
@@ -159,8 +167,9 @@ impl App {
             lifecycle,
             server,
             socket,
-            upkeep: Upkeep { pki, authenticator },
+            upkeep: Upkeep { pki, authenticator, audience },
             tasks,
+            leaving,
             traces,
             shutdown_delay: config.shutdown_delay,
             shutdown_grace: config.shutdown_grace,
@@ -264,12 +273,17 @@ impl Bound {
 
     /// Serves until a signal, then stops in order; a second signal, or the end of the grace, cuts what is left.
     pub async fn run(self, signals: Signals) -> anyhow::Result<()> {
-        let Self { address, lifecycle, server, socket, upkeep, mut tasks, traces, .. } = self;
+        let Self { address, lifecycle, server, socket, upkeep, mut tasks, leaving, traces, .. } = self;
         let kubeconfig = upkeep.pki.kubeconfig().map(|file| tracing::field::display(file.display()));
         tracing::info!(%address, kubeconfig, "serving");
         tasks.spawn(upkeep.run());
-        let stop = stop(lifecycle, signals, self.shutdown_delay, self.shutdown_grace);
+        let stop = stop(lifecycle.clone(), signals, self.shutdown_delay, self.shutdown_grace);
         serve_until_stopped(server.serve(socket), stop).await;
+        // A server without connections ends at once: what others wait for is given back before the process goes.
+        tokio::select! {
+            _ = leaving.join_all() => {}
+            () = lifecycle.aborted() => {}
+        }
         tasks.shutdown().await;
         if let Some(traces) = traces {
             traces.shutdown().await;
@@ -304,46 +318,6 @@ async fn stop(lifecycle: Lifecycle, mut signals: Signals, delay: Duration, grace
         () = signals.recv() => tracing::warn!("a second signal"),
     }
     lifecycle.abort();
-}
-
-#[derive(Debug)]
-struct Upkeep {
-    pki: Arc<Pki>,
-    authenticator: Arc<Authenticator>,
-}
-
-impl Upkeep {
-    async fn run(self) {
-        let this = Arc::new(self);
-        loop {
-            sleep(UPKEEP_INTERVAL).await;
-            let this = this.clone();
-            // Files are read: not on a thread that serves.
-            let _ = tokio::task::spawn_blocking(move || this.once()).await;
-        }
-    }
-
-    fn once(&self) {
-        match self.pki.refresh(SystemTime::now()) {
-            Ok(Refreshed { serving, client, proxy_client }) => {
-                if serving {
-                    tracing::info!("serving with a new certificate");
-                }
-                if client {
-                    tracing::info!("gRPC backends are shown a new certificate from the next connection on");
-                }
-                if proxy_client {
-                    tracing::info!("HTTPS backends are shown a new certificate from the next connection on");
-                }
-            }
-            Err(error) => tracing::error!(error = error_chain(&error), "certificates were not renewed"),
-        }
-        match self.authenticator.reload() {
-            Ok(true) => tracing::info!("the token file was read again"),
-            Ok(false) => {}
-            Err(error) => tracing::error!(error = error_chain(&error), "the old tokens stay good"),
-        }
-    }
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

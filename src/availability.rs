@@ -23,7 +23,9 @@ mod probe;
 mod reason;
 mod tracker;
 
-pub use backend::{Examined, backend_conditions, claims_accepted};
+pub use backend::{
+    CLAIMS_ACCEPTED, CONNECTED, Examined, SCHEMA_ACCEPTED, backend_conditions, claims_accepted,
+};
 pub use conditions::{
     AVAILABLE, DISCOVERY_CURRENT, METHODS_UNIMPLEMENTED, conditions, methods_unimplemented,
 };

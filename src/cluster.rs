@@ -20,6 +20,7 @@ pub mod lease;
 pub mod namespaces;
 pub mod references;
 pub mod review;
+pub mod schemas;
 pub mod services;
 
 pub use authentication::AuthenticationConfig;
@@ -27,6 +28,7 @@ pub use lease::Election;
 pub use namespaces::Namespaces;
 pub use references::{Reference, References};
 pub use review::Unanswered;
+pub use schemas::Schemas;
 pub use services::{NoPlace, Place, Service, ServiceWatch, Services, Unplaced, places};
 
 use crate::backoff;

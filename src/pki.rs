@@ -20,10 +20,12 @@ use rustls::{
     sign::CertifiedKey,
 };
 
+mod bundle;
 mod issue;
 mod kubeconfig;
 mod shared;
 
+pub use bundle::{Audience, Outgoing, verify_server};
 pub use shared::{SharedCa, SharedCaError, Trust};
 
 use crate::{
@@ -62,6 +64,8 @@ pub struct ClientCertificate(ArcSwap<CertifiedKey>);
 pub struct Refreshed {
     /// The serving certificate.
     pub serving: bool,
+    /// There is a new serving certificate, which somebody would not take yet who takes the present one.
+    pub serving_waits: bool,
     /// The certificate that gRPC backends are shown.
     pub client: bool,
     /// The certificate that HTTPS backends are shown.
@@ -167,12 +171,16 @@ impl Pki {
     }
 
     /// Renews what is due at `now` and reads given certificates again. On an error the present ones stay in use;
-    /// a given one that cannot be used does not keep the others from being renewed.
-    pub fn refresh(&self, now: SystemTime) -> Result<Refreshed, PkiError> {
+    /// a given one that cannot be used does not keep the others from being renewed. The present serving certificate stays
+    /// in use, too, while it is good and somebody of the audience would not take the new one.
+    pub fn refresh(&self, now: SystemTime, audience: &Audience) -> Result<Refreshed, PkiError> {
         let authority = load_authority(&self.dir, now)?;
         let (own, client) = (self.tls.own.as_ref(), self.tls.backend_client.as_ref());
         let serving = certificate(&self.dir, &authority, &Purpose::Serving(&self.sans), own, now);
-        let serving = serving.map(|new| replace(&self.serving.0, new));
+        let serving = serving.map(|new| {
+            let waits = audience.would_lose(&self.serving.0.load().cert, &new.cert, now);
+            (!waits && replace(&self.serving.0, new), waits)
+        });
         let client = certificate(&self.dir, &authority, &Purpose::Backends, client, now);
         let proxy_client = match (&client, &self.tls.proxy_client) {
             (Err(_), None) => Ok(false),
@@ -181,7 +189,8 @@ impl Pki {
         };
         let client = client.map(|new| replace(&self.client.0, new));
         self.write_derived(&authority, now)?;
-        Ok(Refreshed { serving: serving?, client: client?, proxy_client: proxy_client? })
+        let (serving, serving_waits) = serving?;
+        Ok(Refreshed { serving, serving_waits, client: client?, proxy_client: proxy_client? })
     }
 
     fn write_derived(&self, authority: &Authority, now: SystemTime) -> Result<(), PkiError> {
@@ -314,8 +323,21 @@ fn write_if_different(file: &Path, contents: &str) -> Result<(), PkiError> {
     Ok(())
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, PkiError> {
+/// The text of a file of certificates in PEM.
+///
+/// # Errors
+/// There is none in it, or something else.
+pub fn read_bundle(file: &Path) -> Result<String, PkiError> {
     let text = given(file)?;
+    parsed(&text, file)?;
+    Ok(text)
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, PkiError> {
+    parsed(&given(file)?, file)
+}
+
+fn parsed(text: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, PkiError> {
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(text.as_bytes())
         .collect::<Result<_, _>>()
         .map_err(|_| corrupt(file, "is not PEM, or is cut off".into(), MEND_OWN))?;

@@ -29,14 +29,14 @@ pub mod validation;
 mod tests;
 
 pub use backend::{BrownOut, Declared, Named};
-pub use cluster::{Made, from_cluster, made_for, names, watch_cluster};
+pub use cluster::{Made, Watched, from_cluster, made_for, names, watch_cluster};
 pub use local_caller::LocalCaller;
 pub use manifests::Manifests;
-pub use owned::{AUTOMANAGED, Applied, MANIFEST, Owner, claims};
+pub use owned::{AUTOMANAGED, Applied, Kind, MANIFEST, Owner, claims};
 pub use snapshot::{Claim, Rank, Snapshot, sort_by_rank};
 pub use store::{OpenError, StoreError};
 pub use target::{
-    BACKEND, BACKEND_CA, MAPPING, PROTOCOL, Protocol, Target, ca_bundle, check_backend_url, target,
+    BACKEND, BACKEND_CA, MAPPING, PROTOCOL, Protocol, Target, ca_bundle, check_backend_url, is_name, target,
 };
 pub use validation::{AVAILABLE, DISCOVERY_CURRENT, METHODS_UNIMPLEMENTED};
 
@@ -183,10 +183,6 @@ impl Registry {
 
     async fn list(&self) -> Result<Listing, StoreError> {
         self.store.list(self.resource.clone(), String::new()).await
-    }
-
-    async fn services(&self) -> Result<Vec<ApiService>, StoreError> {
-        self.list().await?.objects.iter().map(|object| decode(object)).collect()
     }
 
     fn key(&self, name: &str) -> Key {

@@ -19,6 +19,7 @@ use tokio::{
 
 use crate::{
     availability::{self, METHODS_UNIMPLEMENTED, Observation},
+    cluster::Schemas,
     config::ServiceRules,
     discovery::{Claimed, Discovery, Freshness},
     last_known_good::LastKnownGood,
@@ -77,6 +78,8 @@ pub(super) struct Configured {
     pub(super) mappings: watch::Receiver<Arc<[MappingFile]>>,
     /// Where what they say of themselves is kept.
     pub(super) kept: LastKnownGood,
+    /// In a cluster: where all replicas have the schemas of Backend objects from.
+    pub(super) schemas: Option<Schemas>,
     /// For how long that is served as Current while they are away.
     pub(super) max_age: Duration,
     /// Who gets what nobody claims.
@@ -116,6 +119,7 @@ impl Aggregation {
             service_rules: configured.service_rules,
             options: configured.options,
             kept: configured.kept,
+            schemas: configured.schemas,
             metrics: Arc::clone(&published.metrics),
         };
         let backends = Backends::new(settings, Arc::clone(&changed));

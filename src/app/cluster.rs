@@ -12,16 +12,17 @@ use super::{
     host_name,
     keeper::{self, Given, Keeper},
     registrar::{self, Registrar},
+    upkeep::Verifiers,
 };
 use crate::{
     authn::Authenticator,
     authz::{self, Authorizer},
-    cluster::{Cluster, Election, Namespaces, Services, authentication},
+    cluster::{Cluster, Election, Namespaces, Schemas, Services, authentication},
     config::{self, Config, ServiceName},
     data_dir::DataDir,
     lifecycle::{Latch, Lifecycle},
     pki::SharedCa,
-    registry::watch_cluster,
+    registry::{Watched, watch_cluster},
 };
 
 /// The cluster that is served.
@@ -29,6 +30,7 @@ pub(super) struct Served<'a> {
     cluster: Cluster,
     settings: &'a config::Cluster,
     ca: SharedCa,
+    election: Election,
 }
 
 impl<'a> Served<'a> {
@@ -41,7 +43,10 @@ impl<'a> Served<'a> {
         let ca = SharedCa::new(cluster.client(), namespace, &format!("{name}-ca"), data_dir)?;
         let before = data_dir.join("pki/ca.pem").exists();
         keeper::take_over(&ca, before).await.context("the cluster's API server is needed for it")?;
-        Ok(Some(Self { cluster, settings, ca }))
+        let host = host_name().map(|name| name.to_string()).unwrap_or_default();
+        let identity = format!("{host}_{}", Uuid::new_v4());
+        let election = Election::new(cluster.client(), namespace, name, identity);
+        Ok(Some(Self { cluster, settings, ca, election }))
     }
 
     /// Who calls, as the cluster knows it. Ready is who knows whom the cluster trusts.
@@ -69,20 +74,39 @@ impl<'a> Served<'a> {
         namespaces
     }
 
-    /// The APIServices of the cluster, and what is done for them. Ready is who knows them.
-    pub(super) fn source(&self, config: &Config, lifecycle: &Lifecycle, tasks: &mut JoinSet<()>) -> Source {
+    /// The schemas that all replicas serve. Ready is who knows which there are.
+    pub(super) fn schemas(&self, lifecycle: &Lifecycle, tasks: &mut JoinSet<()>) -> Schemas {
+        let namespace = &self.settings.service.namespace;
+        let (schemas, follow) = Schemas::new(self.cluster.client(), namespace, self.election.leads());
+        tasks.spawn(follow);
+        let (latch, known) = (lifecycle.latch("schemas"), schemas.clone().known());
+        tasks.spawn(async move {
+            known.await;
+            latch.set();
+        });
+        schemas
+    }
+
+    /// The APIServices of the cluster, what is done for them, and how the kube-apiserver verifies this process. Ready is who
+    /// knows them. The Lease is given back by what goes into `leaving`.
+    pub(super) fn source(
+        self,
+        config: &Config,
+        lifecycle: &Lifecycle,
+        tasks: &mut JoinSet<()>,
+        leaving: &mut JoinSet<()>,
+    ) -> (Source, Verifiers) {
         let (client, service) = (self.cluster.client(), self.settings.service.clone());
-        let (snapshots, follow) = watch_cluster(client.clone(), service.clone());
+        let (watched, follow) = watch_cluster(client.clone(), service.clone());
+        let Watched { claims: snapshots, ca_bundles } = watched;
         tasks.spawn(follow);
         tasks.spawn(ready(lifecycle.latch("apiservices"), snapshots.clone(), Option::is_some));
-        let host = host_name().map(|name| name.to_string()).unwrap_or_default();
-        let identity = format!("{host}_{}", Uuid::new_v4());
-        let election = Election::new(client.clone(), &service.namespace, &service.name, identity);
+        let election = self.election;
         let given = config.tls.own.as_ref().map(|_| Given { ca_file: self.settings.tls_ca_file.clone() });
         let (trusted, bundle) = watch::channel(None);
         let (reports, said) = watch::channel(Arc::default());
         let keeper = Keeper {
-            ca: self.ca.clone(),
+            ca: self.ca,
             client: client.clone(),
             service: service.clone(),
             given,
@@ -90,13 +114,14 @@ impl<'a> Served<'a> {
             claims: snapshots.clone(),
             trusted,
         };
+        let audience = Verifiers { name: format!("{}.{}.svc", service.name, service.namespace), ca_bundles };
         tasks.spawn(keeper.run());
         let known =
             registrar::Known { leads: election.leads(), snapshots: snapshots.clone(), reports: said, bundle };
         tasks.spawn(Registrar::new(client, service, config.allow_k8s_io_claims, known).run());
         let drain = lifecycle.drain();
-        tasks.spawn(async move { election.run(drain.draining()).await });
-        Source::Cluster { snapshots, reports }
+        leaving.spawn(async move { election.run(drain.draining()).await });
+        (Source::Cluster { snapshots, reports }, audience)
     }
 }
 

@@ -238,12 +238,12 @@ impl Doctor {
         group_version: &str,
         resources: &[served::Resource],
     ) -> Verdict {
-        let backend = match backend::Annotated::of(object) {
+        let backend = match backend::Found::of(&self.client, object).await {
             Ok(backend) => backend,
             Err(verdict) => return verdict,
         };
         let services = Services::new(self.client.clone(), None, &self.options.domain);
-        let mut verdicts = Vec::new();
+        let mut verdicts: Vec<Verdict> = backend.said.iter().cloned().collect();
         let place = match services.named(backend.host(), backend.port()) {
             Some(service) => {
                 let looked = service::look(&self.client, &service).await;

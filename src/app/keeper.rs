@@ -1,10 +1,10 @@
 //! What is done for all replicas of a cluster together: the CA that they share follows itself, and every APIService that
-//! names our Service trusts it.
+//! names our Service trusts it, or what signed the certificate that they are given.
 
 use std::{
     path::PathBuf,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::Context as _;
@@ -18,8 +18,7 @@ use tokio::{sync::watch, time::sleep};
 
 use crate::{
     config::ServiceName,
-    data_dir::read_text,
-    pki::{self, SharedCa},
+    pki::{self, Outgoing, SharedCa, read_bundle},
     registry::{Snapshot, names},
     telemetry::error_chain,
 };
@@ -57,11 +56,11 @@ pub(super) struct Given {
 impl Keeper {
     /// Runs until it is dropped.
     pub(super) async fn run(mut self) {
-        let mut spread = String::new();
+        let (mut spread, mut outgoing) = (String::new(), Outgoing::default());
         loop {
             let leads = *self.leads.borrow_and_update();
             self.claims.mark_unchanged();
-            match self.step(leads, &spread).await {
+            match self.step(leads, &spread, &mut outgoing).await {
                 Ok(trusted) => spread = trusted,
                 Err(error) => {
                     tracing::warn!(error = format!("{error:#}"), "the shared CA is not kept for now")
@@ -75,25 +74,20 @@ impl Keeper {
         }
     }
 
-    /// Does what there is to do; gives the bundle that every APIService has now, if this replica knows.
-    async fn step(&self, leads: bool, spread: &str) -> anyhow::Result<String> {
+    /// Does what there is to do; gives the bundle of the shared CA that whoever verifies by it has now, if this replica
+    /// knows. (Where a certificate is given, nobody in the cluster does.)
+    async fn step(&self, leads: bool, spread: &str, outgoing: &mut Outgoing) -> anyhow::Result<String> {
         let trust = self.ca.sync(if leads { spread } else { "" }, SystemTime::now()).await?;
         if !leads {
+            *outgoing = Outgoing::default();
             return Ok(String::new());
         }
-        let bundle = match &self.given {
-            None => trust.bundle,
-            Some(Given { ca_file: None }) => {
-                self.trust("");
-                return Ok(trust.bundle);
-            }
-            Some(Given { ca_file: Some(file) }) => {
-                read_text(file)?.with_context(|| format!("{} does not exist", file.display()))?
-            }
-        };
-        self.trust(&bundle);
-        self.inject(&bundle).await?;
-        Ok(bundle)
+        match &self.given {
+            None => self.inject(&trust.bundle, outgoing).await?,
+            Some(Given { ca_file: None }) => self.trust(""),
+            Some(Given { ca_file: Some(file) }) => self.inject(&read_bundle(file)?, outgoing).await?,
+        }
+        Ok(trust.bundle)
     }
 
     /// What is made from now on trusts it from its beginning.
@@ -107,22 +101,22 @@ impl Keeper {
         });
     }
 
-    /// Has every APIService that names our Service trust `bundle`.
-    async fn inject(&self, bundle: &str) -> anyhow::Result<()> {
+    /// Has every APIService that names our Service trust `bundle`, and for a while what it trusted before: some replica may
+    /// still show a certificate of that.
+    async fn inject(&self, bundle: &str, outgoing: &mut Outgoing) -> anyhow::Result<()> {
         let api = Api::<APIService>::all(self.client.clone());
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        for service in api.list(&ListParams::default()).await.context("APIServices cannot be listed")? {
-            let Some(spec) = service.spec.as_ref().filter(|_| names(&service, &self.service)) else {
-                continue;
-            };
-            let present = spec.ca_bundle.as_ref().map(|ByteString(pem)| pem.as_slice()).unwrap_or_default();
-            let left_alone = spec.insecure_skip_tls_verify == Some(true)
-                || service.annotations().contains_key(INJECTED_BY_OTHERS);
-            if left_alone || present == bundle.as_bytes() {
+        let listed = api.list(&ListParams::default()).await.context("APIServices cannot be listed")?;
+        let ours: Vec<&APIService> = listed.iter().filter(|service| self.keeps(service)).collect();
+        let present: Vec<&[u8]> = ours.iter().map(|service| ca_bundle(service)).collect();
+        let wanted = outgoing.follow(bundle, &present, Instant::now());
+        self.trust(wanted.first().map_or(bundle, String::as_str));
+        for ((service, present), wanted) in ours.iter().zip(present).zip(wanted) {
+            if present == wanted.as_bytes() {
                 continue;
             }
             let name = service.name_any();
-            let wanted = ByteString(bundle.as_bytes().to_vec());
+            let wanted = ByteString(wanted.into_bytes());
             // The version says that it is still the one that was looked at.
             let patch = json!({
                 "metadata": {"resourceVersion": service.resource_version()}, "spec": {"caBundle": wanted},
@@ -133,6 +127,17 @@ impl Keeper {
         }
         Ok(())
     }
+
+    /// Whether it is on us to write the caBundle.
+    fn keeps(&self, service: &APIService) -> bool {
+        let insecure = service.spec.as_ref().is_some_and(|spec| spec.insecure_skip_tls_verify == Some(true));
+        names(service, &self.service) && !insecure && !service.annotations().contains_key(INJECTED_BY_OTHERS)
+    }
+}
+
+fn ca_bundle(service: &APIService) -> &[u8] {
+    let bundle = service.spec.as_ref().and_then(|spec| spec.ca_bundle.as_ref());
+    bundle.map(|ByteString(pem)| pem.as_slice()).unwrap_or_default()
 }
 
 /// Takes the certificate authority of the cluster over before anything is signed. Where its API server is away, the one

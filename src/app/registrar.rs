@@ -12,9 +12,8 @@ use kube::{
     Api, Client, ResourceExt as _,
     api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions},
 };
-use kubridge_bridge::{model::Resource, proto::Time};
-use prost::Message as _;
-use serde_json::{Value, json};
+use kubridge_bridge::proto::Time;
+use serde_json::json;
 use tokio::{sync::watch, time::sleep};
 
 use super::{aggregation::BackendReport, keeper::MANAGER};
@@ -23,9 +22,8 @@ use crate::{
     config::ServiceName,
     registry::{
         AUTOMANAGED, BACKEND, Declared, Made, Snapshot,
-        backend::{self, API_VERSION, FINALIZER, IN_THE_WAY, Wish, refused},
-        made_for, own_kinds,
-        proto::backend::{Backend, BackendStatus},
+        backend::{self, API_VERSION, BackendReader, FINALIZER, IN_THE_WAY, Wish, refused},
+        made_for,
     },
 };
 
@@ -41,8 +39,7 @@ pub(super) struct Registrar {
     service: ServiceName,
     allow_k8s_io: bool,
     known: Known,
-    /// How a Backend is written in JSON.
-    kind: Arc<Resource>,
+    reader: BackendReader,
 }
 
 /// What it acts on.
@@ -61,11 +58,7 @@ pub(super) struct Known {
 impl Registrar {
     /// `service`: this process, as APIServices name it.
     pub(super) fn new(client: Client, service: ServiceName, allow_k8s_io: bool, known: Known) -> Self {
-        let kinds = own_kinds().expect("the built-in APIs have no faults");
-        let mut resources = kinds.apis.iter().flat_map(|api| &api.resources);
-        let kind = resources.find(|resource| resource.kind == backend::BACKENDS.kind);
-        let kind = Arc::clone(kind.expect("Backend is one of our own kinds"));
-        Self { client, service, allow_k8s_io, known, kind }
+        Self { client, service, allow_k8s_io, known, reader: BackendReader::default() }
     }
 
     /// Runs until it is dropped.
@@ -273,17 +266,10 @@ impl Registrar {
             return Ok(());
         }
         let status = backend::with_status(&backend.status, &status, now());
-        let patch = json!({"metadata": {"uid": backend.uid}, "status": self.json(&status)?});
+        let status = self.reader.status(&status).map_err(anyhow::Error::msg)?;
+        let patch = json!({"metadata": {"uid": backend.uid}, "status": status});
         let outcome = self.api().patch_status(&backend.name, &params(), &Patch::Merge(&patch)).await;
         settled(outcome).context("its status cannot be written")
-    }
-
-    fn json(&self, status: &BackendStatus) -> anyhow::Result<Value> {
-        let object = Backend { status: Some(status.clone()), ..Backend::default() }.encode_to_vec();
-        let mut json = Vec::new();
-        self.kind.message.to_json(&object, None, &mut json)?;
-        let mut object: Value = serde_json::from_slice(&json)?;
-        Ok(object["status"].take())
     }
 
     fn api(&self) -> Api<DynamicObject> {

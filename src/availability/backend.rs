@@ -12,11 +12,11 @@ use super::{
 use crate::registry::backend::Unresolved;
 
 /// Whether there is a connection.
-pub(super) const CONNECTED: &str = "Connected";
+pub const CONNECTED: &str = "Connected";
 /// Whether the schema that the backend has is in use.
-pub(super) const SCHEMA_ACCEPTED: &str = "SchemaAccepted";
+pub const SCHEMA_ACCEPTED: &str = "SchemaAccepted";
 /// Whether everything is claimed that is to be.
-pub(super) const CLAIMS_ACCEPTED: &str = "ClaimsAccepted";
+pub const CLAIMS_ACCEPTED: &str = "ClaimsAccepted";
 /// Whether admission webhooks and policies are asked. They are not.
 pub(super) const ADMISSION_WEBHOOKS: &str = "AdmissionWebhooks";
 
@@ -76,7 +76,9 @@ fn connected(of: &Examined<'_>) -> Condition {
             condition(BackendReason::Connected, format!("connected to {}", of.url))
         }
         Ok(Verdict::Unavailable { message, .. }) => {
-            condition(BackendReason::NotConnected, format!("{}: {}", of.url, without(of.url, message)))
+            let names_it = message.starts_with(of.url);
+            let message = if names_it { message.to_string() } else { format!("{}: {message}", of.url) };
+            condition(BackendReason::NotConnected, message)
         }
     }
 }

@@ -33,6 +33,11 @@ impl Home {
     }
 }
 
+/// Certificates take effect at once.
+fn nobody() -> Audience {
+    Audience::default()
+}
+
 fn served(pki: &Pki) -> CertificateDer<'static> {
     pki.serving.0.load().cert[0].clone()
 }
@@ -74,10 +79,15 @@ fn leaves_are_renewed_30_days_before_they_end_while_running() {
     let pki = home.open().unwrap();
     let (ca, old, kubeconfig) = (home.text("pki/ca.pem"), served(&pki), home.text("admin.kubeconfig"));
     let old_client = shown(&pki);
-    assert_eq!(pki.refresh(home.now + 334 * DAY).unwrap(), Refreshed::default(), "31 days are left");
+    assert_eq!(
+        pki.refresh(home.now + 334 * DAY, &nobody()).unwrap(),
+        Refreshed::default(),
+        "31 days are left"
+    );
     assert_eq!((served(&pki), shown(&pki)), (old.clone(), old_client.clone()));
-    let renewed = pki.refresh(home.now + 336 * DAY).unwrap();
-    assert_eq!(renewed, Refreshed { serving: true, client: true, proxy_client: true }, "29 days are left");
+    let renewed = pki.refresh(home.now + 336 * DAY, &nobody()).unwrap();
+    let all = Refreshed { serving: true, serving_waits: false, client: true, proxy_client: true };
+    assert_eq!(renewed, all, "29 days are left");
     assert_ne!(served(&pki), old);
     assert_ne!(shown(&pki), old_client);
     assert_eq!(home.text("pki/ca.pem"), ca);
@@ -185,14 +195,42 @@ fn own_certificates_are_served_and_reloaded() {
     assert!(!home.data.join("pki/serving.pem").exists());
     let old = served(&pki);
     fs::remove_file(other.data.join("pki/serving.pem")).unwrap();
-    assert!(pki.refresh(home.now).is_err());
+    assert!(pki.refresh(home.now, &nobody()).is_err());
     assert_eq!(served(&pki), old, "on an error the present one stays");
     other.open().unwrap();
-    assert!(pki.refresh(home.now).unwrap().serving);
+    assert!(pki.refresh(home.now, &nobody()).unwrap().serving);
     assert_ne!(served(&pki), old);
     let tls = Tls { client_ca_file: Some("/nonexistent/ca".into()), ..Tls::default() };
     let error = Pki::open(&home.data, &tls, names, home.now).unwrap_err().to_string();
     assert!(error.contains("/nonexistent/ca does not exist"), "{error}");
+}
+
+#[test]
+fn a_given_certificate_of_another_authority_waits_until_that_is_trusted() {
+    let (home, first, second) = (Home::new(), Home::new(), Home::new());
+    let file = home.data.join("tls.pem");
+    let give = |other: &Home| fs::copy(other.data.join("pki/serving.pem"), &file).unwrap();
+    for other in [&first, &second] {
+        other.open().unwrap();
+    }
+    give(&first);
+    let own = OwnCertificate { cert_file: file.clone(), key_file: file.clone() };
+    let tls = Tls { own: Some(own), ..Tls::default() };
+    let names = Names { sans: Vec::new(), server_url: None };
+    let pki = Pki::open(&home.data, &tls, names, home.now).unwrap();
+    let old = served(&pki);
+    give(&second);
+    let trusting = |cas: &[&Home]| Audience {
+        name: "localhost".into(),
+        bundles: [cas.iter().map(|ca| ca.text("pki/ca.crt")).collect::<String>().into_bytes()].into(),
+    };
+    let waits = Refreshed { serving_waits: true, ..Refreshed::default() };
+    assert_eq!(pki.refresh(home.now, &trusting(&[&first])).unwrap(), waits);
+    assert_eq!(served(&pki), old);
+    let replaced = Refreshed { serving: true, ..Refreshed::default() };
+    assert_eq!(pki.refresh(home.now, &trusting(&[&first, &second])).unwrap(), replaced);
+    assert_ne!(served(&pki), old);
+    assert_eq!(pki.refresh(home.now, &trusting(&[&second])).unwrap(), Refreshed::default());
 }
 
 #[test]
@@ -221,7 +259,7 @@ fn a_given_client_certificate_is_shown_and_its_loss_stops_no_renewal() {
     assert!(!home.data.join("pki/backend-client.pem").exists());
     let old = served(&pki);
     fs::remove_file(&file).unwrap();
-    let error = pki.refresh(home.now + 336 * DAY).unwrap_err().to_string();
+    let error = pki.refresh(home.now + 336 * DAY, &nobody()).unwrap_err().to_string();
     assert!(error.contains("backend-client.pem does not exist: give a PEM file"), "{error}");
     assert_eq!(shown(&pki), theirs, "on an error the present one stays");
     assert_ne!(served(&pki), old, "the others are renewed");

@@ -6,6 +6,7 @@ use kubridge_bridge::{caller::FieldViolation, proto};
 
 mod claims;
 mod definition;
+mod reader;
 mod resolve;
 mod store;
 mod validation;
@@ -24,6 +25,7 @@ use super::{
 pub use super::cluster::resource;
 pub use claims::{api_service, refused};
 pub use definition::definition;
+pub use reader::BackendReader;
 pub(super) use resolve::resolve;
 pub use store::{is_status, with_status};
 pub use validation::validate;
@@ -80,6 +82,26 @@ pub struct Wanted {
     mapping: Option<String>,
     client_certificate: Option<ObjectName>,
     named: Named,
+}
+
+impl Wanted {
+    /// Where it is: `grpc://HOST:PORT`, or with TLS `grpcs://HOST:PORT`. A Service's host is `NAME.NAMESPACE.svc`.
+    pub fn url(&self) -> String {
+        self.target.url().unwrap_or_default()
+    }
+
+    /// PEM: what its certificate is verified against, where it says so itself.
+    pub fn ca_bundle(&self) -> Option<&[u8]> {
+        match &self.trust {
+            Trust::Bundle(pem) => Some(pem).filter(|pem| !pem.is_empty()).map(Vec::as_slice),
+            Trust::From(..) => None,
+        }
+    }
+
+    /// The name in its certificate, where it is not its host.
+    pub fn server_name(&self) -> Option<&str> {
+        self.named.server_name.as_deref()
+    }
 }
 
 /// A group and version that is to be claimed.

@@ -29,13 +29,24 @@ use crate::{
     config::ServiceName,
 };
 
+/// What is watched of the APIServices that name this process's Service, as it changes.
+#[derive(Debug, Clone)]
+pub struct Watched {
+    /// What they claim. `None`: the API server has not told of all of them yet.
+    pub claims: watch::Receiver<Option<Arc<Snapshot>>>,
+    /// What the kube-apiserver verifies this process by for each of them, PEM. Where it verifies nothing, or by the
+    /// authorities of its own system, there is none.
+    pub ca_bundles: watch::Receiver<Arc<[Vec<u8>]>>,
+}
+
 /// Watches the APIServices that name `service`, and the Backends, and publishes them as they change. The future must be
 /// run; nothing is published before the API server has told of all of them.
 pub fn watch_cluster(
     client: Client,
     service: ServiceName,
-) -> (watch::Receiver<Option<Arc<Snapshot>>>, impl Future<Output = ()> + Send + use<>) {
+) -> (Watched, impl Future<Output = ()> + Send + use<>) {
     let (publish, snapshots) = watch::channel(None);
+    let (publish_ca_bundles, ca_bundles) = watch::channel(Arc::default());
     let run = async move {
         let services = watcher(Api::<APIService>::all(client.clone()), watcher::Config::default());
         let mut services = std::pin::pin!(services.backoff(Pauses::default()).inspect_err(|error| {
@@ -66,9 +77,15 @@ pub fn watch_cluster(
                 }
                 changed
             });
+            let present = claims.ca_bundles();
+            publish_ca_bundles.send_if_modified(|bundles: &mut Arc<[Vec<u8>]>| {
+                let changed = *bundles != present;
+                *bundles = present;
+                changed
+            });
         }
     };
-    (snapshots, run)
+    (Watched { claims: snapshots, ca_bundles }, run)
 }
 
 /// What is known now; `None`: not everything has been told yet.
@@ -79,15 +96,21 @@ fn snapshot(claims: &Claims, backends: &Backends, references: &References) -> Op
     }
     let look_up = |source: &Source, key: &str| references.key(&reference(source), key);
     let backends = backends.map(|backend| backend.clone().resolved(&look_up));
-    Some(Snapshot::new(0, claims.values().cloned(), backends))
+    Some(Snapshot::new(0, claims.values().map(|known| known.claim.clone()), backends))
 }
 
 struct Claims {
     service: ServiceName,
     /// Nothing before the first list is there.
-    known: Option<BTreeMap<String, Claim>>,
+    known: Option<BTreeMap<String, Known>>,
     /// A list that is under way.
-    listed: BTreeMap<String, Claim>,
+    listed: BTreeMap<String, Known>,
+}
+
+/// What is known of an APIService.
+struct Known {
+    claim: Claim,
+    ca_bundle: Vec<u8>,
 }
 
 impl Claims {
@@ -96,15 +119,15 @@ impl Claims {
             Event::Init => self.listed.clear(),
             Event::InitApply(object) => {
                 let name = object.name_any();
-                self.listed.extend(self.claim(object).map(|claim| (name, claim)));
+                self.listed.extend(self.known(object).map(|known| (name, known)));
             }
             Event::InitDone => self.known = Some(std::mem::take(&mut self.listed)),
             Event::Apply(object) => {
                 let name = object.name_any();
-                let claim = self.claim(object);
+                let new = self.known(object);
                 let known = self.known.get_or_insert_default();
-                match claim {
-                    Some(claim) => known.insert(name, claim),
+                match new {
+                    Some(new) => known.insert(name, new),
                     // It names another Service now.
                     None => known.remove(&name),
                 };
@@ -115,15 +138,26 @@ impl Claims {
         }
     }
 
-    fn claim(&self, object: APIService) -> Option<Claim> {
+    fn ca_bundles(&self) -> Arc<[Vec<u8>]> {
+        let mut bundles: Vec<_> =
+            self.known.iter().flat_map(BTreeMap::values).map(|known| &known.ca_bundle).collect();
+        bundles.retain(|bundle| !bundle.is_empty());
+        bundles.sort_unstable();
+        bundles.dedup();
+        bundles.into_iter().cloned().collect()
+    }
+
+    fn known(&self, object: APIService) -> Option<Known> {
         names(&object, &self.service).then(|| {
+            let ca_bundle = object.spec.as_ref().and_then(|spec| spec.ca_bundle.clone());
+            let ca_bundle = ca_bundle.map(|bundle| bundle.0).unwrap_or_default();
             let claim = claimed(from_cluster(object));
             // spec.service is this process: who else serves it, only the annotation says.
             let target = match claim.target {
                 Target::Grpc { .. } | Target::Named { .. } => claim.target,
                 _ => Target::Unnamed,
             };
-            Claim { target, ..claim }
+            Known { claim: Claim { target, ..claim }, ca_bundle }
         })
     }
 }
@@ -190,6 +224,7 @@ pub fn from_cluster(object: APIService) -> ApiService {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use k8s_openapi::ByteString;
     use serde_json::{Value, json};
 
     use super::*;
@@ -218,7 +253,13 @@ mod tests {
         claims.take(Event::InitApply(object("v2", &elsewhere, &backend)));
         claims.take(Event::InitApply(object("v3", &here, &json!({}))));
         claims.take(Event::InitDone);
-        let of = |claims: &Claims| Snapshot::new(0, claims.known.clone().unwrap().into_values(), []);
+        let of = |claims: &Claims| {
+            Snapshot::new(
+                0,
+                claims.known.iter().flat_map(BTreeMap::values).map(|known| known.claim.clone()),
+                [],
+            )
+        };
         let versions = |claims: &Claims| {
             let snapshot = of(claims);
             snapshot.claims.iter().map(|claim| claim.version.clone()).collect::<Vec<_>>()
@@ -230,6 +271,17 @@ mod tests {
         assert_eq!(claim.target, Target::Grpc { url });
         assert!(!claim.insecure_skip_tls_verify, "that is the kube-apiserver's trust in us");
         assert_eq!(snapshot.claim("example.com", "v3").unwrap().target, Target::Unnamed);
+
+        assert!(claims.ca_bundles().is_empty());
+        let trusting = |version: &str, service: &Value, bundle: &str| {
+            let mut object = object(version, service, &backend);
+            object.spec.as_mut().unwrap().ca_bundle = Some(ByteString(bundle.into()));
+            object
+        };
+        claims.take(Event::Apply(trusting("v1", &here, "ours")));
+        claims.take(Event::Apply(trusting("v2", &elsewhere, "theirs")));
+        claims.take(Event::Apply(trusting("v3", &here, "ours")));
+        assert_eq!(*claims.ca_bundles(), [b"ours".to_vec()]);
 
         claims.take(Event::Apply(object("v1", &elsewhere, &backend)));
         claims.take(Event::Delete(object("v3", &here, &backend)));

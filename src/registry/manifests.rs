@@ -1,4 +1,4 @@
-//! `--manifests DIR`: files of APIServices and Mappings, read again when they change.
+//! `--manifests DIR`: files of APIServices, Backends and Mappings, read again when they change.
 //!
 //! The directory is looked at every two seconds: change notifications miss network mounts, bind mounts and the
 //! symlink swap of a ConfigMap volume.
@@ -16,8 +16,8 @@ use tokio::sync::watch;
 
 use super::{
     Registry, StoreError,
-    owned::{Applied, Owner},
-    proto::apiregistration::ApiService,
+    owned::{Applied, Kind, Owner},
+    proto::{apiregistration::ApiService, backend::Backend},
 };
 
 mod parse;
@@ -51,7 +51,7 @@ pub struct Manifests {
 struct Seen {
     text: Vec<u8>,
     /// What the file says; `None`: it is bad, and what it said before stays.
-    services: Option<Vec<ApiService>>,
+    objects: Option<(Vec<ApiService>, Vec<Backend>)>,
     /// What it says, or said last while it was good.
     mappings: Vec<MappingFile>,
     /// The names that somebody else owns, as last logged.
@@ -106,11 +106,20 @@ impl Manifests {
         for file in files.keys() {
             self.apply(file).await?;
         }
-        for owner in self.registry.owners().await? {
+        self.remove_other_than::<ApiService>(&files).await?;
+        self.remove_other_than::<Backend>(&files).await
+    }
+
+    /// Removes what is from files that are gone.
+    async fn remove_other_than<K: Kind>(
+        &self,
+        files: &BTreeMap<String, io::Result<Vec<u8>>>,
+    ) -> Result<(), StoreError> {
+        for owner in self.registry.owners::<K>().await? {
             if let Owner::Manifest(file) = &owner
                 && !files.contains_key(file)
             {
-                log(file, &self.registry.apply(&owner, Vec::new()).await?);
+                log(file, &self.registry.apply::<K>(&owner, Vec::new()).await?);
             }
         }
         Ok(())
@@ -132,18 +141,18 @@ impl Manifests {
             None => parse(&text),
         };
         let before = self.seen.remove(file);
-        let (services, mappings) = match manifest {
-            Ok(Manifest { services, mappings }) => {
+        let (objects, mappings) = match manifest {
+            Ok(Manifest { services, backends, mappings }) => {
                 let mappings =
                     mappings.into_iter().map(|mapping| MappingFile { file: file.into(), ..mapping });
-                (Some(services), mappings.collect())
+                (Some((services, backends)), mappings.collect())
             }
             Err(fault) => {
                 tracing::error!(file, line = fault.line, "bad manifest: {fault}; what it said before stays");
                 (None, before.map(|before| before.mappings).unwrap_or_default())
             }
         };
-        self.seen.insert(file.into(), Seen { text, services, mappings, conflicts: Vec::new() });
+        self.seen.insert(file.into(), Seen { text, objects, mappings, conflicts: Vec::new() });
     }
 
     fn tell_mappings(&self) {
@@ -162,8 +171,10 @@ impl Manifests {
 
     async fn apply(&mut self, file: &str) -> Result<(), StoreError> {
         let Some(seen) = self.seen.get_mut(file) else { return Ok(()) };
-        let Some(services) = seen.services.clone() else { return Ok(()) };
-        let outcome = self.registry.apply(&Owner::Manifest(file.into()), services).await?;
+        let Some((services, backends)) = seen.objects.clone() else { return Ok(()) };
+        let owner = Owner::Manifest(file.into());
+        let mut outcome = self.registry.apply(&owner, services).await?;
+        outcome.extend(self.registry.apply(&owner, backends).await?);
         log(file, &outcome);
         let mut conflicts = Vec::new();
         for (name, applied) in outcome {
@@ -174,7 +185,7 @@ impl Manifests {
                         file,
                         name,
                         owner,
-                        "an APIService of that name is not the manifest's; left alone"
+                        "an object of that name is not the manifest's; left alone"
                     );
                 }
                 conflicts.push(name);

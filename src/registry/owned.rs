@@ -1,26 +1,30 @@
-//! APIServices that are not made by clients: from manifests, and from what a `--backend` declares.
+//! Objects that are not made by clients: from manifests, and from what a `--backend` declares or a Backend claims.
 
 use std::collections::HashMap;
 
 use kubridge_bridge::proto::{ObjectMeta, Time};
-use prost::Message as _;
+use prost::Message;
 use uuid::Uuid;
 
 use super::{
-    Registry, decode,
-    local_caller::now,
-    proto::apiregistration::{ApiService, ApiServiceSpec},
-    store::{Change, StoreError},
+    APISERVICES, Registry,
+    backend::BACKENDS,
+    local_caller::{LocalKind, now},
+    proto::{
+        apiregistration::{ApiService, ApiServiceSpec},
+        backend::Backend,
+    },
+    store::{Change, Key, StoreError},
     target::{BACKEND, is_name},
     validation::complete,
 };
 
-/// Label: this process made the APIService and keeps it as it should be. Take it off to own the object yourself.
+/// Label: this process made the object and keeps it as it should be. Take it off to own the object yourself.
 pub const AUTOMANAGED: &str = "kubridge.io/automanaged";
-/// Annotation: the file in `--manifests` that an APIService is from.
+/// Annotation: the file in `--manifests` that an object is from.
 pub const MANIFEST: &str = "kubridge.io/manifest";
 
-/// Who made an APIService, where it was not a client.
+/// Who made an object, where it was not a client.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Owner {
     /// A file in `--manifests`, by its name.
@@ -31,7 +35,7 @@ pub enum Owner {
     Object(String),
 }
 
-/// What became of one APIService that was applied.
+/// What became of one object that was applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Applied {
     /// It is new.
@@ -68,10 +72,70 @@ pub fn claims(url: &str, apis: &[(String, String)]) -> Vec<ApiService> {
         .collect()
 }
 
+/// A kind whose objects this process makes.
+pub trait Kind: Message + Default + Clone + 'static {
+    /// Which one.
+    const KIND: LocalKind;
+
+    /// Its metadata.
+    fn metadata(&self) -> Option<&ObjectMeta>;
+
+    /// Its metadata, to be written.
+    fn metadata_mut(&mut self) -> &mut ObjectMeta;
+
+    /// Takes over the spec of another; whether that changes anything.
+    fn take_spec(&mut self, other: Self) -> bool;
+
+    /// Fills in what may be left out.
+    fn complete(&mut self, now: Time);
+}
+
+impl Kind for ApiService {
+    const KIND: LocalKind = APISERVICES;
+
+    fn metadata(&self) -> Option<&ObjectMeta> {
+        self.metadata.as_ref()
+    }
+
+    fn metadata_mut(&mut self) -> &mut ObjectMeta {
+        self.metadata.get_or_insert_default()
+    }
+
+    fn take_spec(&mut self, other: Self) -> bool {
+        let changes = self.spec != other.spec;
+        self.spec = other.spec;
+        changes
+    }
+
+    fn complete(&mut self, now: Time) {
+        complete(self, now);
+    }
+}
+
+impl Kind for Backend {
+    const KIND: LocalKind = BACKENDS;
+
+    fn metadata(&self) -> Option<&ObjectMeta> {
+        self.metadata.as_ref()
+    }
+
+    fn metadata_mut(&mut self) -> &mut ObjectMeta {
+        self.metadata.get_or_insert_default()
+    }
+
+    fn take_spec(&mut self, other: Self) -> bool {
+        let changes = self.spec != other.spec;
+        self.spec = other.spec;
+        changes
+    }
+
+    fn complete(&mut self, _now: Time) {}
+}
+
 impl Owner {
-    /// The owner of an APIService; none: a client.
-    pub fn of(service: &ApiService) -> Option<Self> {
-        let metadata = service.metadata.as_ref()?;
+    /// The owner of an object; none: a client.
+    pub fn of<K: Kind>(object: &K) -> Option<Self> {
+        let metadata = object.metadata()?;
         if metadata.labels.get(AUTOMANAGED).is_none_or(|value| value != "true") {
             return None;
         }
@@ -85,7 +149,7 @@ impl Owner {
         annotation(MANIFEST).map(Self::Manifest).or_else(backend)
     }
 
-    /// Writes the owner into an APIService.
+    /// Writes the owner into an object.
     fn mark(&self, metadata: &mut ObjectMeta) {
         metadata.labels.insert(AUTOMANAGED.into(), "true".into());
         let (name, value) = match self {
@@ -97,25 +161,25 @@ impl Owner {
 }
 
 impl Registry {
-    /// Makes `services` what `owner` owns, exactly: creates and updates them, and removes what it owned before.
-    /// What is somebody else's is left alone. The services must be valid ([`super::validation::validate`]).
-    pub async fn apply(
+    /// Makes `objects` what `owner` owns of their kind, exactly: creates and updates them, and removes what it owned
+    /// before. What is somebody else's is left alone. The objects must be valid.
+    pub async fn apply<K: Kind>(
         &self,
         owner: &Owner,
-        services: Vec<ApiService>,
+        objects: Vec<K>,
     ) -> Result<Vec<(String, Applied)>, StoreError> {
-        let mut outcome = Vec::with_capacity(services.len());
-        for service in services {
-            let name = service.metadata.as_ref().map(|metadata| metadata.name.clone()).unwrap_or_default();
-            let applied = self.apply_one(owner.clone(), &name, service).await?;
+        let mut outcome = Vec::with_capacity(objects.len());
+        for object in objects {
+            let name = name(&object);
+            let applied = self.apply_one(owner.clone(), &name, object).await?;
             outcome.push((name, applied));
         }
-        for present in self.services().await? {
-            let name = present.metadata.as_ref().map(|metadata| metadata.name.clone()).unwrap_or_default();
+        for present in self.objects::<K>().await? {
+            let name = name(&present);
             let wanted = outcome.iter().any(|(wanted, _)| *wanted == name);
             if !wanted
                 && Owner::of(&present).as_ref() == Some(owner)
-                && self.remove(owner.clone(), &name).await?
+                && self.remove::<K>(owner.clone(), &name).await?
             {
                 outcome.push((name, Applied::Removed));
             }
@@ -123,10 +187,10 @@ impl Registry {
         Ok(outcome)
     }
 
-    /// All owners that have APIServices.
-    pub async fn owners(&self) -> Result<Vec<Owner>, StoreError> {
+    /// All owners that have objects of a kind.
+    pub async fn owners<K: Kind>(&self) -> Result<Vec<Owner>, StoreError> {
         let mut owners: Vec<Owner> = Vec::new();
-        for owner in self.services().await?.iter().filter_map(Owner::of) {
+        for owner in self.objects::<K>().await?.iter().filter_map(Owner::of) {
             if !owners.contains(&owner) {
                 owners.push(owner);
             }
@@ -137,27 +201,33 @@ impl Registry {
     /// Removes the APIServices of backends that are not in `urls`: those of a command line before.
     pub async fn retain_backends(&self, urls: &[String]) -> Result<Vec<(String, Applied)>, StoreError> {
         let mut outcome = Vec::new();
-        for owner in self.owners().await? {
+        for owner in self.owners::<ApiService>().await? {
             if matches!(&owner, Owner::Backend(url) if !urls.contains(url)) {
-                outcome.extend(self.apply(&owner, Vec::new()).await?);
+                outcome.extend(self.apply::<ApiService>(&owner, Vec::new()).await?);
             }
         }
         Ok(outcome)
     }
 
-    async fn apply_one(
+    /// All objects of a kind.
+    pub(super) async fn objects<K: Kind>(&self) -> Result<Vec<K>, StoreError> {
+        let listing = self.store.list(K::KIND.resource(), String::new()).await?;
+        listing.objects.iter().map(|object| decode(object)).collect()
+    }
+
+    async fn apply_one<K: Kind>(
         &self,
         owner: Owner,
         name: &str,
-        mut service: ApiService,
+        mut object: K,
     ) -> Result<Applied, StoreError> {
-        owner.mark(service.metadata.get_or_insert_default());
+        owner.mark(object.metadata_mut());
         let (tell, told) = tokio::sync::oneshot::channel();
         let written = self
             .store
-            .write(self.key(name), false, move |old| {
+            .write(key::<K>(name), false, move |old| {
                 let old = old.map(|old| decode(&old.object)).transpose()?;
-                let (applied, change) = reconcile(&owner, old, service, now());
+                let (applied, change) = reconcile(&owner, old, object, now());
                 let _unheard = tell.send(applied);
                 Ok::<_, StoreError>(change)
             })
@@ -166,14 +236,14 @@ impl Registry {
         told.await.map_err(|_| StoreError::Stopped)
     }
 
-    async fn remove(&self, owner: Owner, name: &str) -> Result<bool, StoreError> {
-        let written = self.store.write(self.key(name), false, move |old| {
+    async fn remove<K: Kind>(&self, owner: Owner, name: &str) -> Result<bool, StoreError> {
+        let written = self.store.write(key::<K>(name), false, move |old| {
             let Some(old) = old else { return Ok(Change::Keep) };
-            let mut service = decode(&old.object)?;
-            if Owner::of(&service).as_ref() != Some(&owner) {
+            let mut object: K = decode(&old.object)?;
+            if Owner::of(&object).as_ref() != Some(&owner) {
                 return Ok(Change::Keep);
             }
-            let metadata = service.metadata.get_or_insert_default();
+            let metadata = object.metadata_mut();
             if metadata.finalizers.is_empty() {
                 return Ok(Change::Delete);
             }
@@ -182,44 +252,42 @@ impl Registry {
             }
             metadata.deletion_timestamp = Some(now());
             metadata.deletion_grace_period_seconds = Some(0);
-            Ok::<_, StoreError>(Change::Put(service.encode_to_vec()))
+            Ok::<_, StoreError>(Change::Put(object.encode_to_vec()))
         });
         Ok(written.await?.changed)
     }
 }
 
 /// What to write so that `old` becomes `new`, if `owner` may.
-fn reconcile(owner: &Owner, old: Option<ApiService>, mut new: ApiService, now: Time) -> (Applied, Change) {
-    let wanted = new.metadata.take().unwrap_or_default();
-    let Some(mut service) = old else {
-        let metadata = ObjectMeta {
+fn reconcile<K: Kind>(owner: &Owner, old: Option<K>, mut new: K, now: Time) -> (Applied, Change) {
+    let wanted = std::mem::take(new.metadata_mut());
+    let Some(mut object) = old else {
+        *new.metadata_mut() = ObjectMeta {
             name: wanted.name,
             labels: wanted.labels,
             annotations: wanted.annotations,
             ..born(now)
         };
-        let mut service = ApiService { metadata: Some(metadata), spec: new.spec, status: None };
-        complete(&mut service, now);
-        return (Applied::Created, Change::Put(service.encode_to_vec()));
+        new.complete(now);
+        return (Applied::Created, Change::Put(new.encode_to_vec()));
     };
-    let present = Owner::of(&service);
+    let present = Owner::of(&object);
     if present.as_ref() != Some(owner) {
         return (Applied::Conflict(present), Change::Keep);
     }
-    complete(&mut new, now);
-    let metadata = service.metadata.get_or_insert_default();
-    let same_spec = service.spec == new.spec;
-    if same_spec && metadata.labels == wanted.labels && metadata.annotations == wanted.annotations {
+    new.complete(now);
+    let other_spec = object.take_spec(new);
+    let metadata = object.metadata_mut();
+    if !other_spec && metadata.labels == wanted.labels && metadata.annotations == wanted.annotations {
         return (Applied::Unchanged, Change::Keep);
     }
-    if !same_spec {
+    if other_spec {
         metadata.generation += 1;
     }
     metadata.labels = wanted.labels;
     metadata.annotations = wanted.annotations;
-    service.spec = new.spec;
-    complete(&mut service, now);
-    (Applied::Updated, Change::Put(service.encode_to_vec()))
+    object.complete(now);
+    (Applied::Updated, Change::Put(object.encode_to_vec()))
 }
 
 /// The metadata that every object is born with.
@@ -230,4 +298,17 @@ pub(super) fn born(now: Time) -> ObjectMeta {
         creation_timestamp: Some(now),
         ..Default::default()
     }
+}
+
+fn name<K: Kind>(object: &K) -> String {
+    object.metadata().map(|metadata| metadata.name.clone()).unwrap_or_default()
+}
+
+fn key<K: Kind>(name: &str) -> Key {
+    Key { resource: K::KIND.resource(), namespace: String::new(), name: name.into() }
+}
+
+fn decode<K: Kind>(object: &[u8]) -> Result<K, StoreError> {
+    K::decode(object)
+        .map_err(|error| StoreError::Corrupt(format!("a {} is not readable: {error}", K::KIND.kind)))
 }

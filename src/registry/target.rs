@@ -190,8 +190,8 @@ pub(super) fn check_backend(text: &str) -> Result<(), String> {
     check_backend_url(text).map_err(|fault| format!("{fault}; or name a Backend"))
 }
 
-/// Whether it names a Backend object.
-pub(super) fn is_name(text: &str) -> bool {
+/// Whether the text of the annotation [`BACKEND`] names a Backend object.
+pub fn is_name(text: &str) -> bool {
     dns1123_subdomain(text).is_empty()
 }
 

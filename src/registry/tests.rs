@@ -210,7 +210,7 @@ async fn an_update_keeps_what_an_object_is_and_a_finalizer_holds_it() {
     assert_eq!(after.status, before.status);
     assert_eq!(after.spec.unwrap().version_priority, 7);
 
-    registry.apply(&owner, Vec::new()).await.unwrap();
+    registry.apply::<ApiService>(&owner, Vec::new()).await.unwrap();
     let waiting = get(&registry, "v1.example.com").await.unwrap().metadata.unwrap();
     assert!(waiting.deletion_timestamp.is_some());
 }
@@ -224,7 +224,7 @@ async fn what_a_user_made_is_never_overwritten() {
         theirs.spec.as_mut().unwrap().version_priority = 7;
         let applied = registry.apply(&owner, vec![theirs]).await.unwrap();
         assert_eq!(applied, [("v1.example.com".to_owned(), Applied::Conflict(None))]);
-        registry.apply(&owner, Vec::new()).await.unwrap();
+        registry.apply::<ApiService>(&owner, Vec::new()).await.unwrap();
         assert_eq!(get(&registry, "v1.example.com").await.unwrap(), mine);
     }
     // Nor what another owner made.

@@ -65,7 +65,7 @@ pub(super) async fn fetch(backend: &Backend, version: Version) -> Result<Fetched
         Version::V1 => SchemaSource::ReflectionV1,
         Version::V1Alpha => SchemaSource::ReflectionV1Alpha,
     };
-    Ok(FetchedSchema { bytes: files.into_set(), source, etag: String::new() })
+    Ok(FetchedSchema { bytes: files.into_set().into(), source, etag: String::new() })
 }
 
 struct Reflection<'a> {

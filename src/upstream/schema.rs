@@ -19,8 +19,8 @@ use super::{
     reflection::{self, Version},
 };
 
-/// The largest descriptor set that is taken.
-pub const MAX_SCHEMA: usize = 32 << 20;
+pub use crate::cluster::schemas::MAX_SCHEMA;
+
 /// How long one question may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -37,6 +37,8 @@ pub enum SchemaSource {
     File(PathBuf),
     /// What an earlier process kept: the backend has not been asked yet.
     Kept,
+    /// What all replicas serve: this one need not ask.
+    Shared,
 }
 
 impl fmt::Display for SchemaSource {
@@ -47,6 +49,7 @@ impl fmt::Display for SchemaSource {
             Self::ReflectionV1Alpha => f.write_str("grpc.reflection.v1alpha"),
             Self::File(path) => write!(f, "{}", path.display()),
             Self::Kept => f.write_str("the last known good schema"),
+            Self::Shared => f.write_str("the schema that all replicas share"),
         }
     }
 }
@@ -55,7 +58,7 @@ impl fmt::Display for SchemaSource {
 #[derive(Clone, PartialEq, Eq)]
 pub struct FetchedSchema {
     /// A `google.protobuf.FileDescriptorSet`.
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
     /// Where it came from.
     pub source: SchemaSource,
     /// The Schema service's etag; empty elsewhere.
@@ -175,7 +178,7 @@ async fn from_service(backend: &Backend, etag: &str) -> Result<Option<FetchedSch
     if bytes.len() > MAX_SCHEMA {
         return Err(FetchError::TooLarge { limit: MAX_SCHEMA, unit: "bytes" });
     }
-    Ok(Some(FetchedSchema { bytes, source: SchemaSource::Service, etag: answer.etag }))
+    Ok(Some(FetchedSchema { bytes: bytes.into(), source: SchemaSource::Service, etag: answer.etag }))
 }
 
 /// Reads a descriptor-set file of at most [`MAX_SCHEMA`] bytes.
@@ -190,7 +193,10 @@ pub async fn read_file(path: &Path) -> Result<FetchedSchema, FetchError> {
             "it is empty: write it with protoc --include_imports --descriptor_set_out=FILE".to_owned()
         )),
         length if length > MAX_SCHEMA => Err(FetchError::TooLarge { limit: MAX_SCHEMA, unit: "bytes" }),
-        _ => Ok(FetchedSchema { bytes, source: SchemaSource::File(path.to_owned()), etag: String::new() }),
+        _ => {
+            let source = SchemaSource::File(path.to_owned());
+            Ok(FetchedSchema { bytes: bytes.into(), source, etag: String::new() })
+        }
     }
 }
 

@@ -11,5 +11,6 @@ mod ran;
 mod raw;
 mod schema;
 mod several;
+mod shared_schema;
 mod support;
 mod tls;

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     path::PathBuf,
+    pin::pin,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -17,14 +18,13 @@ use super::{
     backend::Backend,
     schema::{FetchError, FetchedSchema, SchemaSource, fetch},
 };
-use crate::{
-    backoff,
-    last_known_good::{Entry, LastKnownGood},
-};
+use crate::backoff;
 
-/// The parts of a kept schema.
-const DESCRIPTORS: &str = "descriptors";
-const ETAG: &str = "etag";
+mod kept;
+mod shared;
+
+pub use kept::KeepSchema;
+use shared::{Part, news};
 
 /// Why a schema that was read is not used: every fault, each with its mend.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,16 +127,10 @@ impl<T> Clone for SchemaHandle<T> {
 
 type Compile<T> = Arc<dyn Fn(&FetchedSchema) -> Result<Arc<T>, Rejected> + Send + Sync>;
 
-/// Where a schema that was accepted is kept.
-#[derive(Debug, Clone)]
-pub struct KeepSchema {
-    /// The files.
-    pub store: LastKnownGood,
-    /// The backend's name there.
-    pub subject: String,
-}
-
 /// Reads a backend's schema at the start, when the backend comes back, on suspicion, and every few minutes.
+///
+/// Of several replicas that share it ([`Self::share`]), the one that leads does so, and what it accepts is in use when it
+/// is shared. Until anything is, each uses what it reads.
 pub struct SchemaWatcher<T> {
     backend: Backend,
     file: Option<PathBuf>,
@@ -146,8 +140,10 @@ pub struct SchemaWatcher<T> {
     state: watch::Sender<SchemaState<T>>,
     suspicion: Arc<Notify>,
     revision: Arc<Notify>,
-    /// What was last compiled, good or bad.
+    /// What was last read, or taken up in its place, good or bad.
     seen: Option<FetchedSchema>,
+    seen_is_good: bool,
+    part: Option<Part>,
 }
 
 impl<T> fmt::Debug for SchemaWatcher<T> {
@@ -177,40 +173,20 @@ impl<T: Send + Sync + 'static> SchemaWatcher<T> {
             revision: Arc::clone(&revision),
         };
         let keep = keep.filter(|_| file.is_none());
-        let compile: Compile<T> = Arc::new(compile);
-        (Self { backend, file, keep, compile, pace, state, suspicion, revision, seen: None }, handle)
-    }
-
-    /// Takes up the schema that was last good, before the backend is asked: it may be down.
-    pub async fn restore(mut self) -> Self {
-        let Some(keep) = self.keep.clone() else { return self };
-        let compile = Arc::clone(&self.compile);
-        let restored = tokio::task::spawn_blocking(move || {
-            let mut kept = keep.store.read(&keep.subject)?;
-            let bytes = kept.entry.parts.remove(DESCRIPTORS)?;
-            let etag = kept.entry.parts.remove(ETAG).and_then(|etag| String::from_utf8(etag).ok());
-            let schema = FetchedSchema { bytes, source: SchemaSource::Kept, etag: etag.unwrap_or_default() };
-            let compiled = compile(&schema);
-            if let Err(rejected) = &compiled {
-                // It was good for an earlier version, or with a mapping that is not there now.
-                tracing::warn!(subject = %keep.subject, faults = %rejected.faults.join("; "), "a kept schema is not usable");
-            }
-            Some((schema, compiled, kept.confirmed_at))
-        });
-        if let Ok(Some((schema, compiled, confirmed_at))) = restored.await {
-            self.state.send_modify(|state| {
-                state.confirmed_at = Some(confirmed_at);
-                match compiled {
-                    Ok(compiled) => {
-                        state.current = Some(compiled);
-                        state.source = Some(schema.source.clone());
-                    }
-                    Err(rejected) => state.rejected = Some(Arc::new(rejected)),
-                }
-            });
-            self.seen = Some(schema);
-        }
-        self
+        let watcher = Self {
+            backend,
+            file,
+            keep,
+            compile: Arc::new(compile),
+            pace,
+            state,
+            suspicion,
+            revision,
+            seen: None,
+            seen_is_good: false,
+            part: None,
+        };
+        (watcher, handle)
     }
 
     /// Runs until `cancel`.
@@ -225,43 +201,68 @@ impl<T: Send + Sync + 'static> SchemaWatcher<T> {
             // A return from here on is news; what came before is read now.
             returns.mark_unchanged();
             let begun = Instant::now();
-            failures = if self.read().await { 0 } else { failures + 1 };
+            failures = if !self.asks() || self.read().await { 0 } else { failures + 1 };
             let next = Instant::now() + self.pause(failures);
             let (suspicion, revision) = (Arc::clone(&self.suspicion), Arc::clone(&self.revision));
-            let suspected = async {
+            let soonest = begun + self.pace.suspect;
+            let mut suspected = pin!(async {
                 suspicion.notified().await;
-                sleep_until(begun + self.pace.suspect).await;
-            };
-            tokio::select! {
-                () = sleep_until(next) => {}
-                Ok(()) = returns.changed() => {}
-                () = suspected => {}
-                () = revision.notified() => self.revise().await,
+                sleep_until(soonest).await;
+            });
+            loop {
+                let again = tokio::select! {
+                    () = sleep_until(next) => true,
+                    Ok(()) = returns.changed() => true,
+                    () = suspected.as_mut() => self.act_on_suspicion().await,
+                    () = revision.notified() => self.revise().await,
+                    news = news(self.part.as_mut()) => self.hear(news).await,
+                };
+                if again {
+                    break;
+                }
             }
         }
     }
 
-    /// Compiles what was last read again. What comes of it may be the same.
-    async fn revise(&mut self) {
-        let Some(seen) = self.seen.clone() else { return };
+    /// Whether this replica is to know what the backend says.
+    fn asks(&self) -> bool {
+        self.part.as_ref().is_none_or(Part::asks)
+    }
+
+    /// Whether the backend is to be read now.
+    async fn act_on_suspicion(&mut self) -> bool {
+        if !self.asks() {
+            self.doubt().await;
+        }
+        true
+    }
+
+    /// Compiles what is in use again. What comes of it may be the same. Whether the backend is to be read now: always.
+    async fn revise(&mut self) -> bool {
+        if self.revise_shared().await {
+            return true;
+        }
+        let Some(seen) = self.seen.clone() else { return true };
         let compiled = (self.compile)(&seen);
+        self.seen_is_good = compiled.is_ok();
         let state = self.state.borrow().clone();
         let same = |new: &Arc<T>| state.current.as_ref().is_some_and(|present| Arc::ptr_eq(present, new));
         if state.rejected.is_none() && compiled.as_ref().is_ok_and(same) {
-            return;
+            return true;
         }
         let source = seen.source.clone();
         if compiled.is_ok() && state.rejected.is_some() && source != SchemaSource::Kept {
             self.keep(seen).await;
         }
         self.publish(source, compiled, None);
+        true
     }
 
     /// Reads and publishes; whether it could be read.
     async fn read(&mut self) -> bool {
         let etag = self.seen.as_ref().map(|seen| seen.etag.clone()).unwrap_or_default();
         let fetched = fetch(&self.backend, self.file.as_deref(), &etag).await;
-        let confirmed_at = Some(SystemTime::now());
+        let asked_at = SystemTime::now();
         match fetched {
             Err(error) => {
                 let text = error.to_string();
@@ -275,28 +276,38 @@ impl<T: Send + Sync + 'static> SchemaWatcher<T> {
                 });
                 return false;
             }
-            Ok(Some(schema)) if self.seen.as_ref().is_none_or(|seen| seen.bytes != schema.bytes) => {
+            Ok(read) if self.is_shared() => self.compare(read, asked_at).await,
+            Ok(read) => self.accept(read, asked_at).await,
+        }
+        true
+    }
+
+    /// What was read is in use from now on, if it is good. `None`: it has not changed.
+    async fn accept(&mut self, read: Option<FetchedSchema>, asked_at: SystemTime) {
+        match read {
+            Some(schema) if self.is_news(&schema) => {
                 let compiled = (self.compile)(&schema);
                 self.seen = Some(schema.clone());
+                self.seen_is_good = compiled.is_ok();
                 let source = schema.source.clone();
-                if compiled.is_ok() {
+                if self.seen_is_good {
                     self.keep(schema).await;
                 }
-                self.publish(source, compiled, confirmed_at);
+                self.publish(source, compiled, Some(asked_at));
             }
-            Ok(unchanged) => {
+            unchanged => {
                 let mut source = SchemaSource::Service;
                 if let Some(schema) = unchanged {
                     source = schema.source.clone();
                     self.seen = Some(schema);
                 }
-                let good = self.state.borrow().rejected.is_none();
+                let good = self.seen_is_good;
                 if good {
-                    self.confirm().await;
+                    self.confirm(asked_at).await;
                 }
                 self.state.send_if_modified(|state| {
                     if good {
-                        state.confirmed_at = confirmed_at;
+                        state.confirmed_at = Some(asked_at);
                     }
                     // Kept since before; from now on it is the backend's own word.
                     let was_kept = state.source == Some(SchemaSource::Kept);
@@ -307,7 +318,11 @@ impl<T: Send + Sync + 'static> SchemaWatcher<T> {
                 });
             }
         }
-        true
+        self.offer_seen(asked_at);
+    }
+
+    fn is_news(&self, schema: &FetchedSchema) -> bool {
+        self.seen.as_ref().is_none_or(|seen| seen.bytes != schema.bytes)
     }
 
     /// What was compiled is in use from now on; a rejected schema changes nothing but what is said of it.
@@ -337,24 +352,6 @@ impl<T: Send + Sync + 'static> SchemaWatcher<T> {
                 }
             }
         });
-    }
-
-    /// Writes an accepted schema to the disk. One that cannot be written is served all the same.
-    async fn keep(&self, schema: FetchedSchema) {
-        let Some(keep) = self.keep.clone() else { return };
-        let written = tokio::task::spawn_blocking(move || {
-            let parts = [(DESCRIPTORS.to_owned(), schema.bytes), (ETAG.to_owned(), schema.etag.into_bytes())];
-            keep.store.write(&keep.subject, &Entry { parts: parts.into() })
-        });
-        if let Ok(Err(error)) = written.await {
-            tracing::error!(backend = %self.backend.endpoint(), %error, "the schema is not kept for a restart");
-        }
-    }
-
-    async fn confirm(&self) {
-        let Some(keep) = self.keep.clone() else { return };
-        let confirmed = move || keep.store.confirm(&keep.subject, SystemTime::now());
-        let _ = tokio::task::spawn_blocking(confirmed).await;
     }
 
     fn pause(&self, failures: u32) -> Duration {

@@ -34,6 +34,10 @@ use super::{
 use crate::{
     availability::{self, Availability, Confirmation, Flaw, Verdict},
     brown_out::Policy,
+    cluster::{
+        Schemas,
+        schemas::{Owner, Sharing},
+    },
     config::ServiceRules,
     last_known_good::LastKnownGood,
     made_watch::MadeWatch,
@@ -44,8 +48,8 @@ use crate::{
     },
     upstream::{
         self, Asker, Documents, DocumentsPace, DocumentsWatcher, Endpoint, EndpointError, FetchedSchema,
-        GroupVersion, KeepDocuments, KeepSchema, Options, RetryReason, SchemaHandle, SchemaPace, SchemaState,
-        SchemaWatcher, Stats, TlsOptions, Wanted, documents_subject,
+        GroupVersion, KeepDocuments, KeepSchema, Options, RetryReason, SchemaHandle, SchemaPace,
+        SchemaSource, SchemaState, SchemaWatcher, Stats, TlsOptions, Wanted, documents_subject,
     },
 };
 
@@ -116,6 +120,8 @@ pub(super) struct Settings {
     pub(super) options: Options,
     /// Where documents are kept.
     pub(super) kept: LastKnownGood,
+    /// In a cluster: where all replicas have the schemas of Backend objects from.
+    pub(super) schemas: Option<Schemas>,
     /// What is counted.
     pub(super) metrics: Arc<Metrics>,
 }
@@ -351,7 +357,12 @@ impl Running {
                     self.schema = Some(Arc::clone(schema));
                 }
                 let fresh = state.last_error.is_none()
-                    && !matches!(state.source, None | Some(upstream::SchemaSource::Kept));
+                    && match state.source {
+                        None | Some(SchemaSource::Kept) => false,
+                        // Another replica asks what it serves, this one only whether it lives.
+                        Some(SchemaSource::Shared) => matches!(verdict, Verdict::Available { .. }),
+                        Some(_) => true,
+                    };
                 (Learnt::Schema { state, handle: handle.clone(), made: made.clone(), unmapped }, fresh)
             }
             Source::Documents { documents, .. } => {
@@ -414,7 +425,18 @@ impl Settings {
             let compile = move |fetched: &FetchedSchema| compiler.compile(fetched);
             let (watcher, schema) =
                 SchemaWatcher::new(backend.clone(), file, Some(keep), SchemaPace::default(), compile);
-            let watcher = watcher.restore().await;
+            let watcher = match self.shared(&key) {
+                None => watcher.restore().await,
+                Some((sharing, keeping)) => {
+                    let mut keeping = keeping.boxed();
+                    let watcher = tokio::select! {
+                        watcher = watcher.share(sharing).restore() => watcher,
+                        () = &mut keeping => unreachable!("it runs until it is dropped"),
+                    };
+                    work.push(until(cancel.clone(), keeping));
+                    watcher
+                }
+            };
             let stop = cancel.clone();
             work.push(Box::new(|_| watcher.run(stop).boxed()));
             work.push(wake(schema.state(), cancel.clone()));
@@ -443,6 +465,12 @@ impl Settings {
 }
 
 impl Settings {
+    /// What all replicas serve of a backend that is an object. The future keeps it up to date: to be run.
+    fn shared(&self, key: &Key) -> Option<(Sharing, impl Future<Output = ()> + Send + use<>)> {
+        let (schemas, named) = (self.schemas.as_ref()?, key.backend.as_ref()?);
+        Some(schemas.share(Owner { name: named.name.clone(), uid: named.uid.clone() }))
+    }
+
     /// Connects to nothing yet.
     fn connect(&self, key: &Key) -> Result<upstream::Backend, Unusable> {
         let endpoint = match &key.target {

@@ -8,6 +8,7 @@ use super::look;
 use crate::registry::{
     self, Applied, Claim, Declared, Owner, Registry, Snapshot, StoreError,
     backend::{self, api_service, refused},
+    proto::apiregistration::ApiService,
 };
 
 /// See the module.
@@ -79,9 +80,9 @@ impl Claims {
     }
 
     async fn reconcile(&mut self, registry: &Registry, snapshot: &Snapshot) -> Result<(), StoreError> {
-        for owner in registry.owners().await? {
+        for owner in registry.owners::<ApiService>().await? {
             if matches!(&owner, Owner::Object(name) if !snapshot.backends.contains_key(name)) {
-                registry.apply(&owner, Vec::new()).await?;
+                registry.apply::<ApiService>(&owner, Vec::new()).await?;
             }
         }
         self.refused.retain(|name, _| snapshot.backends.contains_key(name));
@@ -101,7 +102,7 @@ impl Claims {
         let Declared { name, uid, .. } = backend;
         let owner = Owner::Object(name.clone());
         if backend.is_deleted {
-            registry.apply(&owner, Vec::new()).await?;
+            registry.apply::<ApiService>(&owner, Vec::new()).await?;
             registry.let_backend_go(name, uid).await?;
             return Ok(Vec::new());
         }

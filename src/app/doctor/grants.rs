@@ -41,7 +41,7 @@ enum Name {
 }
 
 /// What Kubridge asks of the cluster. deploy/manifests/rbac.yaml grants exactly this.
-const GRANTS: [Grant; 13] = [
+const GRANTS: [Grant; 14] = [
     Grant {
         of: Binding::Cluster,
         group: "apiregistration.k8s.io",
@@ -79,6 +79,13 @@ const GRANTS: [Grant; 13] = [
         resource: "secrets",
         name: Name::Service("-ca"),
         verbs: &["get", "update"],
+    },
+    Grant {
+        of: Binding::Namespace,
+        group: "",
+        resource: "configmaps",
+        name: Name::All,
+        verbs: &["get", "list", "watch", "create", "update", "delete"],
     },
     Grant {
         of: Binding::Namespace,
@@ -381,7 +388,7 @@ mod tests {
         let none = asked(|right| Ok(right.of != Binding::Namespace));
         assert_eq!(none.state, State::Broken);
         assert!(
-            none.summary.contains("may not create secrets in kubridge-system, and 5 more"),
+            none.summary.contains("may not create secrets in kubridge-system, and 11 more"),
             "{}",
             none.summary
         );

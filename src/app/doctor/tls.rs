@@ -9,9 +9,8 @@ use std::{
 
 use futures::future::select_all;
 use rustls::{
-    ClientConfig, RootCertStore,
-    client::{WebPkiServerVerifier, danger::ServerCertVerifier as _},
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
+    ClientConfig,
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
 };
 use tokio::{
     net::{TcpStream, lookup_host},
@@ -21,7 +20,7 @@ use tokio_rustls::TlsConnector;
 use x509_parser::prelude::{FromDer as _, GeneralName, ParsedExtension, X509Certificate};
 
 use super::verdict::Verdict;
-use crate::{cluster::Place, telemetry::error_chain, upstream::AnyCertificate};
+use crate::{cluster::Place, pki::verify_server, telemetry::error_chain, upstream::AnyCertificate};
 
 /// For a connection, and then for the handshake.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -214,20 +213,7 @@ impl fmt::Display for Worthless {
 }
 
 fn verify(chain: &[CertificateDer<'_>], bundle: &[u8], name: &str, now: SystemTime) -> Result<(), Worthless> {
-    let other = |error: &dyn fmt::Display| Worthless::Other(error.to_string());
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(CertificateDer::pem_slice_iter(bundle).filter_map(Result::ok));
-    if roots.is_empty() {
-        return Err(Worthless::Signer);
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
-        .build()
-        .map_err(|error| other(&error))?;
-    let name = ServerName::try_from(name).map_err(|error| other(&error))?;
-    let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
-    let (leaf, between) = chain.split_first().ok_or(Worthless::Signer)?;
-    verifier.verify_server_cert(leaf, between, &name, &[], now).map(drop).map_err(|error| match error {
+    verify_server(chain, bundle, name, now).map_err(|error| match error {
         rustls::Error::InvalidCertificate(error) => match error {
             rustls::CertificateError::UnknownIssuer | rustls::CertificateError::BadSignature => {
                 Worthless::Signer
@@ -237,9 +223,9 @@ fn verify(chain: &[CertificateDer<'_>], bundle: &[u8], name: &str, now: SystemTi
             rustls::CertificateError::Expired | rustls::CertificateError::ExpiredContext { .. } => {
                 Worthless::Expired
             }
-            error => other(&error),
+            error => Worthless::Other(error.to_string()),
         },
-        error => other(&error),
+        error => Worthless::Other(error.to_string()),
     })
 }
 

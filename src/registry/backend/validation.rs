@@ -20,7 +20,20 @@ use crate::registry::{
 pub(super) fn admit(admission: Admission<'_>) -> Result<Vec<u8>, Vec<FieldViolation>> {
     let malformed = |error: String| vec![violation("", "FieldValueInvalid", &error)];
     let backend = Backend::decode(admission.object).map_err(|error| malformed(error.to_string()))?;
-    let mut faults = validate(&backend);
+    let faults = standalone(&backend);
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    match admission.old {
+        Some(_) => Ok(admission.object.to_vec()),
+        None => wire::without(admission.object, |number| number == 3)
+            .map_err(|error| malformed(error.to_string())),
+    }
+}
+
+/// Every fault of a Backend of our own store, but for those of its metadata.
+pub(super) fn standalone(backend: &Backend) -> Vec<FieldViolation> {
+    let mut faults = validate(backend);
     if let Some(tls) = backend.spec.as_ref().and_then(|spec| spec.tls.as_ref()) {
         if tls.ca_bundle_from.is_some() {
             let mend = "there are no Secrets and ConfigMaps outside of a cluster: write caBundle";
@@ -32,14 +45,15 @@ pub(super) fn admit(admission: Admission<'_>) -> Result<Vec<u8>, Vec<FieldViolat
             faults.push(forbidden("spec.tls.clientCertificate", mend));
         }
     }
-    if !faults.is_empty() {
-        return Err(faults);
-    }
-    match admission.old {
-        Some(_) => Ok(admission.object.to_vec()),
-        None => wire::without(admission.object, |number| number == 3)
-            .map_err(|error| malformed(error.to_string())),
-    }
+    faults
+}
+
+/// What is wrong with its name, where nobody has looked at that yet.
+pub(super) fn named(backend: &Backend) -> Vec<FieldViolation> {
+    let mut faults = Vec::new();
+    let name = backend.metadata.as_ref().map(|metadata| metadata.name.as_str()).unwrap_or_default();
+    check_name("metadata.name", name, &mut faults);
+    faults
 }
 
 /// Every fault of a Backend.

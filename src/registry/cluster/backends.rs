@@ -8,23 +8,16 @@ use kube::{
     api::{ApiResource, DynamicObject, GroupVersionKind},
     runtime::{WatchStreamExt as _, watcher, watcher::Event},
 };
-use kubridge_bridge::transcode::MessageType;
-use prost::Message as _;
 
 use crate::{
     cluster::{Pauses, Reference},
-    registry::{
-        backend::{self, Declared, Source},
-        own_kinds,
-        proto::backend::Backend,
-    },
+    registry::backend::{self, BackendReader, Declared, Source},
 };
 
 /// The Backends, as the API server tells of them.
 pub(super) struct Backends {
     events: BoxStream<'static, Result<Event<DynamicObject>, watcher::Error>>,
-    /// How a Backend is written in JSON.
-    message: MessageType,
+    reader: BackendReader,
     /// Nothing before the first list is there, or it was said that there is none.
     known: Option<BTreeMap<String, Declared>>,
     /// A list that is under way.
@@ -51,12 +44,9 @@ pub(super) fn reference(source: &Source) -> Reference {
 impl Backends {
     pub(super) fn new(client: Client) -> Self {
         let api = Api::<DynamicObject>::all_with(client, &resource());
-        let kinds = own_kinds().expect("the built-in APIs have no faults");
-        let mut resources = kinds.apis.iter().flat_map(|api| &api.resources);
-        let backend = resources.find(|resource| resource.kind == backend::BACKENDS.kind);
         Self {
             events: watcher(api, watcher::Config::default()).backoff(Pauses::default()).boxed(),
-            message: backend.expect("Backend is one of our own kinds").message.clone(),
+            reader: BackendReader::default(),
             known: None,
             listed: BTreeMap::new(),
             has_complained: false,
@@ -136,20 +126,15 @@ impl Backends {
     }
 
     fn read(&self, object: &DynamicObject) -> Option<Declared> {
-        let json = serde_json::to_vec(object).expect("what came as JSON is written as JSON");
-        let read = self.message.from_json(&json).map_err(|error| error.to_string());
-        let read = read.and_then(|parsed| Backend::decode(&*parsed.wire).map_err(|error| error.to_string()));
-        match read {
-            Ok(read) => Some(backend::read(read)),
-            Err(error) => {
-                // The definition has told kube-apiserver what may be written.
-                tracing::error!(
-                    backend = object.name_any(),
-                    error,
-                    "a Backend cannot be read and counts for nothing: is its CustomResourceDefinition that of this version?"
-                );
-                None
-            }
+        let read = self.reader.read(object);
+        if let Err(error) = &read {
+            // The definition has told kube-apiserver what may be written.
+            tracing::error!(
+                backend = object.name_any(),
+                error,
+                "a Backend cannot be read and counts for nothing"
+            );
         }
+        read.ok()
     }
 }

@@ -1,4 +1,4 @@
-//! A manifest's text -> APIServices and Mappings.
+//! A manifest's text -> APIServices, Backends and Mappings.
 
 use std::{collections::HashMap, fmt};
 
@@ -8,7 +8,11 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
 use crate::registry::{
-    proto::apiregistration::{ApiService, ApiServiceSpec, ServiceReference},
+    backend::{API_VERSION, BackendReader},
+    proto::{
+        apiregistration::{ApiService, ApiServiceSpec, ServiceReference},
+        backend::Backend,
+    },
     validation::validate,
 };
 
@@ -35,6 +39,8 @@ impl fmt::Display for FileFault {
 pub struct Manifest {
     /// Its APIServices.
     pub services: Vec<ApiService>,
+    /// Its Backends.
+    pub backends: Vec<Backend>,
     /// Its Mappings. Their file has no name yet.
     pub mappings: Vec<MappingFile>,
 }
@@ -44,35 +50,52 @@ pub fn parse(text: &[u8]) -> Result<Manifest, FileFault> {
     let text = std::str::from_utf8(text)
         .map_err(|error| FileFault { line: None, message: format!("not UTF-8: {error}") })?;
     let mut manifest = Manifest::default();
-    let documents: Vec<(String, bool)> = documents(text)
+    let documents: Vec<(String, Of)> = documents(text)
         .into_iter()
         .map(|document| {
-            let is = has_mapping(&document);
-            (document, is)
+            let of = Of::text(&document);
+            (document, of)
         })
         .collect();
-    if !documents.iter().any(|(_, is_mapping)| *is_mapping) {
+    if documents.iter().all(|(_, of)| *of == Of::Other) {
         manifest.services = api_services(text, &[])?;
         return Ok(manifest);
     }
-    for (document, is_mapping) in &documents {
-        if *is_mapping {
-            manifest.mappings.extend(mappings(document, &manifest.mappings)?);
-        } else {
-            manifest.services.extend(api_services(document, &manifest.services)?);
+    for (document, of) in &documents {
+        match of {
+            Of::Mapping => manifest.mappings.extend(mappings(document, &manifest.mappings)?),
+            Of::Backend => manifest.backends.extend(backends(document, &manifest.backends)?),
+            Of::Other => manifest.services.extend(api_services(document, &manifest.services)?),
         }
     }
     Ok(manifest)
 }
 
-/// Whether a document is a Mapping, or is meant to be one. What is no YAML is none.
-fn has_mapping(text: &str) -> bool {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text).unwrap_or_default();
-    documents.iter().any(|document| {
-        let group =
-            document["apiVersion"].as_str().is_some_and(|version| version.starts_with("kubridge.io/"));
-        group || document["kind"] == "Mapping"
-    })
+/// What a document is, or is meant to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Mapping,
+    Backend,
+    /// An APIService, or a fault.
+    Other,
+}
+
+impl Of {
+    /// What is no YAML is something else.
+    fn text(text: &str) -> Self {
+        let documents: Vec<Value> = serde_saphyr::from_multiple(text).unwrap_or_default();
+        let is = |document: &Value| {
+            let ours =
+                document["apiVersion"].as_str().is_some_and(|version| version.starts_with("kubridge.io/"));
+            match document["kind"].as_str() {
+                Some("Backend") => Self::Backend,
+                Some("Mapping") => Self::Mapping,
+                _ if ours => Self::Mapping,
+                _ => Self::Other,
+            }
+        };
+        documents.iter().map(is).find(|of| *of != Self::Other).unwrap_or(Self::Other)
+    }
 }
 
 /// The documents of a text, each as many lines down as it was. (A line that begins with `---` ends a document wherever
@@ -107,6 +130,31 @@ fn mappings(text: &str, before: &[MappingFile]) -> Result<Vec<MappingFile>, File
         }
     }
     Ok(read)
+}
+
+/// The Backends of a text that has nothing else. `before`: those of the same file.
+fn backends(text: &str, before: &[Backend]) -> Result<Vec<Backend>, FileFault> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| FileFault {
+        line: error.location().map(|location| location.line()),
+        message: error.to_string(),
+    })?;
+    let reader = BackendReader::default();
+    let mut backends: Vec<Backend> = Vec::with_capacity(documents.len());
+    for document in documents {
+        let name = document["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let fault =
+            |message: String| FileFault { line: None, message: format!("Backend {name:?}: {message}") };
+        if document["apiVersion"] != API_VERSION {
+            return Err(fault(format!("its apiVersion is {}: write {API_VERSION}", document["apiVersion"])));
+        }
+        let backend = reader.manifest(&document).map_err(fault)?;
+        let is_same = |other: &Backend| other.metadata.as_ref().is_some_and(|metadata| metadata.name == name);
+        if before.iter().chain(&backends).any(is_same) {
+            return Err(fault("it is there twice".into()));
+        }
+        backends.push(backend);
+    }
+    Ok(backends)
 }
 
 /// The APIServices of a text that has nothing else. `before`: those of the same file.
@@ -191,8 +239,8 @@ impl Document {
     fn read(self) -> Result<ApiService, String> {
         if self.api_version != "apiregistration.k8s.io/v1" || self.kind != "APIService" {
             return Err(format!(
-                "it is a {} of {}: only APIService of apiregistration.k8s.io/v1 and Mapping of kubridge.io/v1alpha1 \
-                 belong here",
+                "it is a {} of {}: only APIService of apiregistration.k8s.io/v1, and Backend and Mapping of \
+                 kubridge.io/v1alpha1 belong here",
                 self.kind, self.api_version
             ));
         }

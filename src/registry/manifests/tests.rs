@@ -81,7 +81,7 @@ impl Fixture {
     /// The names of the APIServices that are not built in.
     async fn poll(&mut self) -> Vec<String> {
         self.manifests.poll().await.unwrap();
-        let services = self.registry.services().await.unwrap();
+        let services = self.registry.objects::<ApiService>().await.unwrap();
         let names = services.into_iter().map(|service| service.metadata.unwrap().name);
         names.filter(|name| !name.ends_with("k8s.io") && !name.ends_with("kubridge.io")).collect()
     }
@@ -244,4 +244,50 @@ async fn mappings_are_told_and_a_bad_one_leaves_the_last_good_one() {
     fs::remove_file(fixture.files.path().join("b.json")).unwrap();
     fixture.poll().await;
     assert_eq!(fixture.told(), both[..1]);
+}
+
+const BACKEND_OBJECT: &str = "\
+apiVersion: kubridge.io/v1alpha1
+kind: Backend
+metadata: {name: fleet, labels: {team: fleet}}
+spec:
+  endpoint: grpc://127.0.0.1:50051
+  claims: [{group: fleet.example.com, version: v1}]
+  timeouts: {request: 5s}
+";
+
+#[tokio::test]
+async fn backends_are_made_from_files_and_go_with_them() {
+    let mut fixture = Fixture::new().await;
+    fixture
+        .write("a.yaml", &format!("{TWO}---\n{BACKEND_OBJECT}---\n{}", MAPPING.replace("library", "fleet")));
+    assert_eq!(fixture.poll().await.len(), 2);
+    assert_eq!(fixture.told().len(), 2);
+    let backends = async |fixture: &Fixture| fixture.registry.objects::<Backend>().await.unwrap();
+    let made = backends(&fixture).await.remove(0);
+    let metadata = made.metadata.unwrap();
+    assert_eq!(
+        (metadata.labels["team"].as_str(), metadata.annotations[MANIFEST].as_str()),
+        ("fleet", "a.yaml")
+    );
+    assert_eq!(made.spec.unwrap().claims[0].group, "fleet.example.com");
+
+    // A file with a fault changes nothing.
+    for bad in [
+        BACKEND_OBJECT.replace("timeouts", "timeout"),
+        BACKEND_OBJECT.replace("grpc://127.0.0.1:50051", "127.0.0.1:50051"),
+        BACKEND_OBJECT.replace("name: fleet", "name: Fleet_"),
+        BACKEND_OBJECT.replace("v1alpha1", "v7"),
+        BACKEND_OBJECT
+            .replace("timeouts: {request: 5s}", "tls: {clientCertificate: {namespace: a, name: b}}"),
+        format!("{BACKEND_OBJECT}---\n{BACKEND_OBJECT}"),
+    ] {
+        assert!(parse(bad.as_bytes()).is_err(), "{bad}");
+        fixture.write("a.yaml", &bad);
+        fixture.poll().await;
+        assert_eq!(backends(&fixture).await.len(), 1, "{bad}");
+    }
+    fixture.write("a.yaml", "");
+    fixture.poll().await;
+    assert_eq!(backends(&fixture).await.len(), 0);
 }

@@ -79,7 +79,10 @@ async fn reflection_gives_all_files_in_both_versions() {
 }
 
 /// Answers the Schema service from `schema` and counts the questions; all else is UNIMPLEMENTED.
-async fn schema_server(schema: Arc<Mutex<(Vec<u8>, String)>>, asked: Arc<AtomicUsize>) -> SocketAddr {
+pub(super) async fn schema_server(
+    schema: Arc<Mutex<(Vec<u8>, String)>>,
+    asked: Arc<AtomicUsize>,
+) -> SocketAddr {
     serve(h2::server::Builder::new(), move |mut exchange: Exchange| {
         let (schema, asked) = (Arc::clone(&schema), Arc::clone(&asked));
         async move {
@@ -98,7 +101,8 @@ async fn schema_server(schema: Arc<Mutex<(Vec<u8>, String)>>, asked: Arc<AtomicU
     .await
 }
 
-fn shared(bytes: &[u8], etag: &str) -> Arc<Mutex<(Vec<u8>, String)>> {
+/// What [`schema_server`] answers with, for as long as nobody changes it.
+pub(super) fn shared(bytes: &[u8], etag: &str) -> Arc<Mutex<(Vec<u8>, String)>> {
     Arc::new(Mutex::new((bytes.to_vec(), etag.to_owned())))
 }
 
@@ -123,7 +127,7 @@ async fn a_file_wins_and_its_faults_are_named() {
     assert!(fetch(&backend, Some(&path), "").await.unwrap_err().to_string().contains("empty"));
     std::fs::write(&path, b"anything").unwrap();
     let schema = fetch(&backend, Some(&path), "").await.unwrap().unwrap();
-    assert_eq!((schema.bytes.as_slice(), schema.source), (&b"anything"[..], SchemaSource::File(path)));
+    assert_eq!((&schema.bytes[..], schema.source), (&b"anything"[..], SchemaSource::File(path)));
 }
 
 #[tokio::test]
@@ -136,7 +140,7 @@ async fn a_backend_without_any_source_is_told_what_to_do() {
 }
 
 /// "Compiles" a schema to its length; one that starts with `bad` is rejected.
-fn compile(schema: &FetchedSchema) -> Result<Arc<usize>, Rejected> {
+pub(super) fn compile(schema: &FetchedSchema) -> Result<Arc<usize>, Rejected> {
     let FetchedSchema { bytes, .. } = schema;
     match bytes.starts_with(b"bad") {
         true => Err(Rejected { faults: vec!["it is bad".to_owned()] }),
@@ -157,7 +161,7 @@ fn watcher(address: SocketAddr) -> (SchemaHandle<usize>, CancellationToken) {
     (handle, cancel)
 }
 
-async fn until(
+pub(super) async fn until(
     handle: &SchemaHandle<usize>,
     wanted: impl FnMut(&SchemaState<usize>) -> bool,
 ) -> SchemaState<usize> {

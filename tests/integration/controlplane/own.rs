@@ -3,6 +3,7 @@
 mod backends;
 mod brown_out;
 mod callers;
+mod certificates;
 mod delegate;
 mod deploy;
 mod doctor;
@@ -10,3 +11,4 @@ mod flunders;
 mod in_cluster;
 mod plane;
 mod replicas;
+mod schemas;

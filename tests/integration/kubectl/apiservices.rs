@@ -146,3 +146,38 @@ async fn kubectl_changes_an_apiservice_like_any_object() {
     assert!(kubectl.run(&["get", NAME]).await.fails().contains("NotFound"));
     assert_eq!(applied(CLASSIC).await, format!("{full} created\n"), "the name is free again");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_registers_an_apiservice_like_any_object() {
+    let (stack, kubectl) = furnished().await;
+    let text = format!(
+        r#"
+apiVersion: apiregistration.k8s.io/v1
+kind: APIService
+metadata:
+  name: v1.unserved.example.com
+  annotations: {{kubridge.io/backend: "grpc://{}"}}
+spec: {{group: unserved.example.com, version: v1, groupPriorityMinimum: 1000, versionPriority: 15}}
+"#,
+        stack.backend_addr()
+    );
+    kubectl.run_with(&["apply", "-f", "-"], &text, &[]).await.ok();
+    let wait =
+        ["wait", "--for=condition=Available=False", "apiservice/v1.unserved.example.com", "--timeout=20s"];
+    kubectl.run(&wait).await.ok();
+    let message = kubectl
+        .run(&[
+            "get",
+            "apiservice",
+            "v1.unserved.example.com",
+            "-o",
+            "jsonpath={.status.conditions[0].message}",
+        ])
+        .await
+        .ok();
+    assert!(message.contains("unserved.example.com/v1"), "names what is missing: {message}");
+    let wrong = text.replace("name: v1.unserved", "name: v2.unserved");
+    let complaint = kubectl.run_with(&["apply", "-f", "-"], &wrong, &[]).await.fails();
+    assert!(complaint.contains("metadata.name"), "{complaint}");
+    kubectl.run(&["delete", "apiservice", "v1.unserved.example.com"]).await.ok();
+}

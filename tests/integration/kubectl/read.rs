@@ -1,10 +1,9 @@
 //! What kubectl shows.
 
-use super::{furnished, rows};
+use super::{Place, rows};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn kubectl_api_resources_lists_what_is_served() {
-    let (_stack, kubectl) = furnished().await;
+pub async fn api_resources_lists_what_is_served(place: &Place) {
+    let kubectl = &place.kubectl;
     let table =
         kubectl.run(&["api-resources", "--api-group=inventory.example.com", "--no-headers"]).await.ok();
     assert_eq!(
@@ -23,9 +22,8 @@ async fn kubectl_api_resources_lists_what_is_served() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn kubectl_get_prints_the_columns() {
-    let (_stack, kubectl) = furnished().await;
+pub async fn get_prints_the_columns(place: &Place) {
+    let kubectl = &place.kubectl;
     let table = kubectl.run(&["get", "machines"]).await.ok();
     let lines = rows(&table);
     assert_eq!(lines[0], ["NAME", "SERIAL", "RACK", "POWER", "CPUS", "MEMORY", "READY", "AGE"]);
@@ -42,9 +40,8 @@ async fn kubectl_get_prints_the_columns() {
     assert_eq!(rows(&racks)[1][..4], ["r1", "hall", "2", "42"]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn kubectl_get_reaches_every_namespace() {
-    let (_stack, kubectl) = furnished().await;
+pub async fn get_reaches_every_namespace(place: &Place) {
+    let kubectl = &place.kubectl;
     let all = kubectl.run(&["get", "machines", "-A", "--no-headers"]).await.ok();
     let found: Vec<_> = rows(&all).iter().map(|row| format!("{}/{}", row[0], row[1])).collect();
     assert_eq!(found, ["default/atlas", "default/boreas", "lab/castor"]);
@@ -57,9 +54,8 @@ async fn kubectl_get_reaches_every_namespace() {
     assert!(category.contains("rack.inventory.example.com/r1"), "{category}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn kubectl_get_prints_every_format() {
-    let (_stack, kubectl) = furnished().await;
+pub async fn get_prints_every_format(place: &Place) {
+    let kubectl = &place.kubectl;
     let json: serde_json::Value =
         serde_json::from_str(&kubectl.run(&["get", "machine", "atlas", "-o", "json"]).await.ok()).unwrap();
     assert_eq!(json["apiVersion"], "inventory.example.com/v1");
@@ -79,14 +75,12 @@ async fn kubectl_get_prints_every_format() {
     assert_eq!(rows(&custom), [vec!["N", "C"], vec!["atlas", "8"], vec!["boreas", "4"]]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn kubectl_get_selects() {
-    let (_stack, kubectl) = furnished().await;
+pub async fn get_selects(place: &Place) {
+    let kubectl = &place.kubectl;
     let names = |args: &[&str]| {
         let mut all = vec!["get", "machines", "-A", "-o", "jsonpath={.items[*].metadata.name}"];
         all.extend_from_slice(args);
         let all: Vec<String> = all.into_iter().map(str::to_owned).collect();
-        let kubectl = &kubectl;
         async move { kubectl.run(&all.iter().map(String::as_str).collect::<Vec<_>>()).await }
     };
     assert_eq!(names(&["-l", "tier=web"]).await.ok(), "boreas castor");
@@ -102,9 +96,8 @@ async fn kubectl_get_selects() {
     assert!(complaint.contains("field label not supported: spec.cpus"), "{complaint}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn kubectl_describe_and_explain_have_text() {
-    let (_stack, kubectl) = furnished().await;
+pub async fn describe_and_explain_have_text(place: &Place) {
+    let kubectl = &place.kubectl;
     let text = kubectl.run(&["describe", "machine", "atlas"]).await.ok();
     let text: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
     for line in ["Name: atlas", "API Version: inventory.example.com/v1", "Serial: A-1"] {
@@ -122,9 +115,8 @@ async fn kubectl_describe_and_explain_have_text() {
     assert!(text.contains("Whether the machine is meant to have power."), "{text}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn kubectl_get_raw_reads_discovery() {
-    let (_stack, kubectl) = furnished().await;
+pub async fn get_raw_reads_discovery(place: &Place) {
+    let kubectl = &place.kubectl;
     let group: serde_json::Value =
         serde_json::from_str(&kubectl.run(&["get", "--raw", "/apis/inventory.example.com"]).await.ok())
             .unwrap();
@@ -132,27 +124,25 @@ async fn kubectl_get_raw_reads_discovery() {
     assert_eq!(group["preferredVersion"]["groupVersion"], "inventory.example.com/v1");
     assert_eq!(kubectl.run(&["get", "--raw", "/livez"]).await.ok(), "ok");
     let version = kubectl.run(&["version"]).await.ok();
-    assert!(version.contains("+kubridge."), "{version}");
+    assert!(version.contains(place.version), "{version}");
     let complaint = kubectl.run(&["get", "--raw", "/apis/nobody.example.com/v1"]).await.fails();
     assert!(complaint.contains("could not find the requested resource"), "{complaint}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn kubectl_get_apiservices_shows_where_each_is_served() {
-    let (_stack, kubectl) = furnished().await;
+pub async fn get_apiservices_shows_where_each_is_served(place: &Place) {
+    let kubectl = &place.kubectl;
     let table = kubectl.run(&["get", "apiservices"]).await.ok();
     let lines = rows(&table);
     assert_eq!(lines[0], ["NAME", "SERVICE", "AVAILABLE", "AGE"]);
     let line = |name: &str| lines.iter().find(|l| l[0] == name).unwrap_or_else(|| panic!("{name}: {table}"));
-    assert_eq!(line("v1.apiregistration.k8s.io")[1..3], ["Local", "True"]);
-    assert!(line("v1.inventory.example.com")[1].starts_with("grpc://"), "{table}");
+    assert_eq!(line("v1.authorization.k8s.io")[1..3], ["Local", "True"]);
+    assert!(line("v1.inventory.example.com")[1].starts_with(place.served_by), "{table}");
     assert_eq!(line("v1.inventory.example.com")[2], "True");
     kubectl.run(&["wait", "--for=condition=Available", "apiservice/v1.inventory.example.com"]).await.ok();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn kubectl_get_says_what_is_not_there() {
-    let (_stack, kubectl) = furnished().await;
+pub async fn get_says_what_is_not_there(place: &Place) {
+    let kubectl = &place.kubectl;
     let complaint = kubectl.run(&["get", "machine", "nobody"]).await.fails();
     assert_eq!(
         complaint,

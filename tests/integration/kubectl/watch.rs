@@ -1,10 +1,9 @@
 //! What kubectl waits for.
 
-use super::furnished;
+use super::Place;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn kubectl_get_watch_prints_what_happens() {
-    let (_stack, kubectl) = furnished().await;
+pub async fn get_watch_prints_what_happens(place: &Place) {
+    let kubectl = &place.kubectl;
     let mut watch =
         kubectl.start(&["get", "machines", "-l", "tier=db", "-w", "--output-watch-events", "--no-headers"]);
     assert!(watch.line().await.starts_with("ADDED      atlas"));
@@ -18,9 +17,8 @@ async fn kubectl_get_watch_prints_what_happens() {
     assert!(watch.line().await.starts_with("DELETED    atlas"));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn kubectl_wait_for_jsonpath_and_delete() {
-    let (_stack, kubectl) = furnished().await;
+pub async fn wait_for_jsonpath_and_delete(place: &Place) {
+    let kubectl = &place.kubectl;
     kubectl
         .run(&["wait", "--for=jsonpath={.status.powerCycles}=0", "machine/atlas", "--timeout=10s"])
         .await
@@ -44,9 +42,8 @@ async fn kubectl_wait_for_jsonpath_and_delete() {
     assert!(kubectl.run(&timeout).await.fails().contains("timed out"));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn kubectl_delete_waits_for_the_finalizer() {
-    let (_stack, kubectl) = furnished().await;
+pub async fn delete_waits_for_the_finalizer(place: &Place) {
+    let kubectl = &place.kubectl;
     let add = r#"{"metadata":{"finalizers":["example.com/hold"]}}"#;
     kubectl.run(&["patch", "machine", "atlas", "--type=merge", "-p", add]).await.ok();
     kubectl.run(&["delete", "machine", "atlas", "--wait=false"]).await.ok();

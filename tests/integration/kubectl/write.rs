@@ -1,6 +1,6 @@
 //! What kubectl changes.
 
-use super::furnished;
+use super::Place;
 
 const MACHINE: &str = r#"
 apiVersion: inventory.example.com/v1
@@ -9,13 +9,9 @@ metadata: {name: dione, namespace: default}
 spec: {serial: D-4, rack: r1, cpus: 2}
 "#;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn kubectl_apply_creates_changes_and_leaves_alone() {
-    let (_stack, kubectl) = furnished().await;
-    let apply = |text: String| {
-        let kubectl = &kubectl;
-        async move { kubectl.run_with(&["apply", "-f", "-"], &text, &[]).await.ok() }
-    };
+pub async fn apply_creates_changes_and_leaves_alone(place: &Place) {
+    let kubectl = &place.kubectl;
+    let apply = |text: String| async move { kubectl.run_with(&["apply", "-f", "-"], &text, &[]).await.ok() };
     assert_eq!(apply(MACHINE.into()).await, "machine.inventory.example.com/dione created\n");
     assert_eq!(apply(MACHINE.into()).await, "machine.inventory.example.com/dione unchanged\n");
     let changed = MACHINE.replace("cpus: 2", "cpus: 6");
@@ -27,13 +23,10 @@ async fn kubectl_apply_creates_changes_and_leaves_alone() {
     assert_eq!(spec.ok(), "/3", "a field that is no longer applied goes; each change of the spec counts");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn kubectl_create_refuses_what_is_wrong() {
-    let (_stack, kubectl) = furnished().await;
-    let create = |text: String| {
-        let kubectl = &kubectl;
-        async move { kubectl.run_with(&["create", "-f", "-"], &text, &[]).await.fails() }
-    };
+pub async fn create_refuses_what_is_wrong(place: &Place) {
+    let kubectl = &place.kubectl;
+    let create =
+        |text: String| async move { kubectl.run_with(&["create", "-f", "-"], &text, &[]).await.fails() };
     let complaint = create(MACHINE.replace("dione", "atlas")).await;
     assert!(
         complaint.contains("Error from server (AlreadyExists)")
@@ -50,9 +43,8 @@ async fn kubectl_create_refuses_what_is_wrong() {
     assert!(complaint.contains("spec.cpus"), "{complaint}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn kubectl_diff_shows_the_change_and_writes_nothing() {
-    let (_stack, kubectl) = furnished().await;
+pub async fn diff_shows_the_change_and_writes_nothing(place: &Place) {
+    let kubectl = &place.kubectl;
     kubectl.run_with(&["apply", "-f", "-"], MACHINE, &[]).await.ok();
     let same = kubectl.run_with(&["diff", "-f", "-"], MACHINE, &[]).await;
     assert_eq!((same.code, same.stdout.as_str()), (0, ""), "{}", same.stderr);
@@ -63,9 +55,8 @@ async fn kubectl_diff_shows_the_change_and_writes_nothing() {
     assert_eq!(cpus, "2");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn kubectl_edit_writes_what_the_editor_left() {
-    let (_stack, kubectl) = furnished().await;
+pub async fn edit_writes_what_the_editor_left(place: &Place) {
+    let kubectl = &place.kubectl;
     let editor = [("KUBE_EDITOR", "sed -i s/A-1/A-100/")];
     let said = kubectl.run_with(&["edit", "machine", "atlas"], "", &editor).await.ok();
     assert_eq!(said, "machine.inventory.example.com/atlas edited\n");
@@ -73,9 +64,8 @@ async fn kubectl_edit_writes_what_the_editor_left() {
     assert_eq!(serial, "A-100");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn kubectl_patch_takes_merge_and_json() {
-    let (_stack, kubectl) = furnished().await;
+pub async fn patch_takes_merge_and_json(place: &Place) {
+    let kubectl = &place.kubectl;
     let merge = r#"{"spec":{"attributes":{"owner":"ann"},"rack":null}}"#;
     kubectl.run(&["patch", "machine", "atlas", "--type=merge", "-p", merge]).await.ok();
     let json =
@@ -95,9 +85,8 @@ async fn kubectl_patch_takes_merge_and_json() {
     assert_eq!(cycles, "7");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn kubectl_replace_label_and_annotate() {
-    let (_stack, kubectl) = furnished().await;
+pub async fn replace_label_and_annotate(place: &Place) {
+    let kubectl = &place.kubectl;
     let machine = kubectl.run(&["get", "machine", "atlas", "-o", "yaml"]).await.ok();
     let replaced = kubectl.run_with(&["replace", "-f", "-"], &machine.replace("A-1", "A-7"), &[]).await.ok();
     assert_eq!(replaced, "machine.inventory.example.com/atlas replaced\n");
@@ -116,9 +105,8 @@ async fn kubectl_replace_label_and_annotate() {
     assert_eq!(found, "cache/hello/2", "metadata does not count as a change of the spec");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn kubectl_delete_removes() {
-    let (_stack, kubectl) = furnished().await;
+pub async fn delete_removes(place: &Place) {
+    let kubectl = &place.kubectl;
     let said = kubectl.run(&["delete", "machine", "atlas"]).await.ok();
     assert!(said.starts_with("machine.inventory.example.com \"atlas\" deleted"), "{said}");
     kubectl.run(&["delete", "machines", "--all", "-n", "lab"]).await.ok();
@@ -129,9 +117,8 @@ async fn kubectl_delete_removes() {
     kubectl.run(&["delete", "machine", "atlas", "--ignore-not-found"]).await.ok();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn kubectl_dry_run_writes_nothing() {
-    let (_stack, kubectl) = furnished().await;
+pub async fn dry_run_writes_nothing(place: &Place) {
+    let kubectl = &place.kubectl;
     let said = kubectl.run_with(&["create", "--dry-run=server", "-f", "-"], MACHINE, &[]).await.ok();
     assert_eq!(said, "machine.inventory.example.com/dione created (server dry run)\n");
     kubectl.run(&["get", "machine", "dione"]).await.fails();
@@ -139,39 +126,4 @@ async fn kubectl_dry_run_writes_nothing() {
     kubectl.run(&["delete", "machine", "atlas", "--dry-run=server"]).await.ok();
     let labels = kubectl.run(&["get", "machine", "atlas", "-o", "jsonpath={.metadata.labels}"]).await.ok();
     assert_eq!(labels, r#"{"tier":"db"}"#);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn kubectl_registers_an_apiservice_like_any_object() {
-    let (stack, kubectl) = furnished().await;
-    let text = format!(
-        r#"
-apiVersion: apiregistration.k8s.io/v1
-kind: APIService
-metadata:
-  name: v1.unserved.example.com
-  annotations: {{kubridge.io/backend: "grpc://{}"}}
-spec: {{group: unserved.example.com, version: v1, groupPriorityMinimum: 1000, versionPriority: 15}}
-"#,
-        stack.backend_addr()
-    );
-    kubectl.run_with(&["apply", "-f", "-"], &text, &[]).await.ok();
-    let wait =
-        ["wait", "--for=condition=Available=False", "apiservice/v1.unserved.example.com", "--timeout=20s"];
-    kubectl.run(&wait).await.ok();
-    let message = kubectl
-        .run(&[
-            "get",
-            "apiservice",
-            "v1.unserved.example.com",
-            "-o",
-            "jsonpath={.status.conditions[0].message}",
-        ])
-        .await
-        .ok();
-    assert!(message.contains("unserved.example.com/v1"), "names what is missing: {message}");
-    let wrong = text.replace("name: v1.unserved", "name: v2.unserved");
-    let complaint = kubectl.run_with(&["apply", "-f", "-"], &wrong, &[]).await.fails();
-    assert!(complaint.contains("metadata.name"), "{complaint}");
-    kubectl.run(&["delete", "apiservice", "v1.unserved.example.com"]).await.ok();
 }

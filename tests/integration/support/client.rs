@@ -73,7 +73,7 @@ impl Client {
     ) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = reqwest::Client::builder()
-            .tls_certs_only([reqwest::Certificate::from_pem(ca_pem).unwrap()])
+            .tls_certs_only(reqwest::Certificate::from_pem_bundle(ca_pem).unwrap())
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy();
         if let Some(identity) = identity {

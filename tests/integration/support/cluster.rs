@@ -12,7 +12,7 @@ use super::{Client, ControlPlane, Kubectl};
 /// The group and version that the inventory serves.
 pub const API_SERVICE: &str = "v1.inventory.example.com";
 /// The name that kube-apiserver calls Kubridge by.
-const SERVER_NAME: &str = "kubridge.kubridge-system.svc";
+pub const SERVER_NAME: &str = "kubridge.kubridge-system.svc";
 /// The plain manifests.
 pub const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/manifests");
 
@@ -103,18 +103,12 @@ impl Cluster {
             format!("--listen={listen}"),
             format!("--data-dir={}", self.data_dir(number).display()),
             format!("--kubeconfig={}", self.service_account().await.display()),
-            format!("--tls-san={SERVER_NAME}"),
         ];
         args.extend(more.iter().map(|arg| (*arg).to_owned()));
         let running = kubridge::cli::start(&args).await.unwrap();
         let address = running.address();
         self.kubridges.push(running);
         address
-    }
-
-    /// Where a Kubridge listens.
-    pub fn kubridge_address(&self, number: usize) -> SocketAddr {
-        self.kubridges[number].address()
     }
 
     /// Stops a Kubridge in order.

@@ -66,7 +66,7 @@ async fn helm(args: &[&str]) -> (bool, String) {
 /// What the chart makes.
 async fn template(more: &[&str]) -> Vec<Value> {
     let chart = format!("{DEPLOY}/chart/kubridge");
-    let args = ["template", "kubridge", &chart, "--namespace=kubridge-system"];
+    let args = ["template", "kubridge", &chart, "--include-crds", "--namespace=kubridge-system"];
     let (done, text) = helm(&[&args[..], more].concat()).await;
     assert!(done, "{text}");
     objects(&text)

@@ -241,3 +241,35 @@ async fn a_right_that_is_missing_is_named_with_what_grants_it() {
     cluster.kubectl.run(&["apply", "-f", manifest]).await.ok();
     cluster.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_that_is_an_object_is_asked_for_its_conditions() {
+    let mut cluster = Cluster::without_kubridge().await;
+    cluster.start_registrar(&[]).await;
+    let spec = |name: &str| {
+        let port = cluster.inventory_address().port();
+        json!({
+            "apiVersion": "kubridge.io/v1alpha1", "kind": "Backend", "metadata": {"name": "inventory"},
+            "spec": {
+                "service": {"namespace": "default", "name": name, "port": port},
+                "claims": [{"group": "inventory.example.com", "version": "v1"}],
+            },
+        })
+    };
+    cluster.apply(&spec("inventory")).await;
+    cluster
+        .kubectl
+        .run(&["wait", "--for=condition=Available", "backend/inventory", "--timeout=50s"])
+        .await
+        .ok();
+    cluster.available().await;
+    let report = until(&cluster, |report| report.state("backend") == "ok").await;
+    let details = report.hop("backend").to_string();
+    assert!(details.contains("the Backend inventory is connected"), "{details}");
+
+    cluster.apply(&spec("elsewhere")).await;
+    let report = until(&cluster, |report| report.state("backend") == "broken").await;
+    let hop = report.hop("backend").to_string();
+    assert!(hop.contains("default/elsewhere"), "{hop}");
+    cluster.end().await;
+}

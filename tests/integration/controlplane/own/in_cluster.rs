@@ -7,11 +7,14 @@ use kubridge::cluster::Election;
 use serde_json::{Value, json};
 use tokio::{sync::oneshot, time::timeout};
 
-use crate::support::{
-    Ca, Kubectl, Watch,
-    cluster::{API_SERVICE, Cluster},
-    machine,
-    replicas::host,
+use crate::{
+    kubectl::{self, Place},
+    support::{
+        Ca, Kubectl, Watch,
+        cluster::{API_SERVICE, Cluster},
+        machine,
+        replicas::host,
+    },
 };
 
 const MACHINE: &str = r#"{"apiVersion":"inventory.example.com/v1","kind":"Machine","metadata":{"name":"falcon"},
@@ -23,43 +26,10 @@ async fn json(kubectl: &Kubectl, args: &[&str]) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kubectl_through_the_real_kube_apiserver() {
-    let cluster = Cluster::start().await;
-    let kubectl = &cluster.kubectl;
-    let create = async |namespace: &str, more: &[&str]| {
-        let args = ["create", "-n", namespace, "-f", "-"];
-        kubectl.run_with(&[&args[..], more].concat(), MACHINE, &[]).await
-    };
-    kubectl.run(&["create", "namespace", "fleet"]).await.ok();
-
-    let dry = create("fleet", &["--dry-run=server"]).await.ok();
-    assert_eq!(dry, "machine.inventory.example.com/falcon created (server dry run)\n");
-    assert!(kubectl.run(&["get", "machine", "falcon", "-n", "fleet"]).await.fails().contains("NotFound"));
-    assert_eq!(create("fleet", &[]).await.ok(), "machine.inventory.example.com/falcon created\n");
-    let again = create("fleet", &[]).await.fails();
-    assert!(again.contains(r#"machines.inventory.example.com "falcon" already exists"#), "{again}");
-    let table = kubectl.run(&["get", "machines", "-n", "fleet"]).await.ok();
-    assert!(table.starts_with("NAME") && table.contains("SN-1"), "{table}");
-    // kube-apiserver gets the documents of an aggregated API some time after it has called it Available.
-    let begun = tokio::time::Instant::now();
-    let explained = loop {
-        let explained = kubectl.run(&["explain", "machines.spec.serial"]).await;
-        if explained.code == 0 || begun.elapsed() > Duration::from_secs(60) {
-            break explained.ok();
-        }
-        tokio::time::sleep(Duration::from_millis(250)).await;
-    };
-    assert!(explained.contains("FIELD: serial <string>"), "{explained}");
-    let patch = r#"{"spec":{"serial":"SN-2"}}"#;
-    kubectl.run(&["patch", "machine", "falcon", "-n", "fleet", "--type=merge", "-p", patch]).await.ok();
-    let falcon = json(kubectl, &["get", "machine", "falcon", "-n", "fleet"]).await;
-    assert_eq!(falcon["spec"]["serial"], "SN-2");
-
-    let nowhere = create("nowhere", &[]).await.fails();
-    assert!(nowhere.contains(r#"namespaces "nowhere" not found"#), "{nowhere}");
-    kubectl.run(&["delete", "machine", "falcon", "-n", "fleet"]).await.ok();
-    kubectl.run(&["delete", "namespace", "fleet", "--wait=false"]).await.ok();
-    cluster.end().await;
+async fn the_kubectl_suite_through_the_real_kube_apiserver() {
+    let place = Place::cluster().await;
+    kubectl::play(&place).await;
+    place.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,14 +63,65 @@ async fn rights_are_the_clusters() {
     let elsewhere = reader.run(&["get", "machines", "-n", "kube-system"]).await.fails();
     let who = r#"User "system:serviceaccount:default:reader" cannot list resource "machines""#;
     assert!(elsewhere.contains("Forbidden") && elsewhere.contains(who), "{elsewhere}");
-    let may =
-        reader.run(&["auth", "can-i", "create", "machines.inventory.example.com", "-n", "default"]).await;
-    assert_eq!((may.code, may.stdout.as_str()), (1, "no\n"));
-    let may = reader.run(&["auth", "can-i", "list", "machines.inventory.example.com", "-n", "default"]).await;
-    assert_eq!((may.code, may.stdout.as_str()), (0, "yes\n"));
+    let can = async |kubectl: &Kubectl, verb: &str, who: &[&str]| {
+        let args = ["auth", "can-i", verb, "machines.inventory.example.com", "-n", "default"];
+        let said = kubectl.run(&[&args[..], who].concat()).await;
+        (said.code, said.stdout)
+    };
+    let (yes, no) = ((0, "yes\n".to_owned()), (1, "no\n".to_owned()));
+    assert_eq!(can(&reader, "list", &[]).await, yes);
+    assert_eq!(can(&reader, "create", &[]).await, no);
+    // Whoever may act for others is them, also to Kubridge.
+    let jane = ["--as=jane", "--as-group=fleet"];
+    assert_eq!(can(kubectl, "create", &jane).await, no);
+    let create = async |more: &[&str]| {
+        let args = ["create", "-n", "default", "-f", "-"];
+        kubectl.run_with(&[&args[..], &jane, more].concat(), MACHINE, &[]).await
+    };
+    for more in [&[][..], &["--dry-run=server"]] {
+        let refused = create(more).await.fails();
+        assert!(refused.contains(r#"User "jane" cannot create resource "machines""#), "{refused}");
+    }
+    let grant = [
+        "create",
+        "clusterrole",
+        "machine-writer",
+        "--verb=create",
+        "--resource=machines.inventory.example.com",
+    ];
+    kubectl.run(&grant).await.ok();
+    let bind = [
+        "create",
+        "rolebinding",
+        "machine-writer",
+        "-n",
+        "default",
+        "--clusterrole=machine-writer",
+        "--group=fleet",
+    ];
+    kubectl.run(&bind).await.ok();
+    // What was denied is remembered for a while.
+    let begun = tokio::time::Instant::now();
+    let made = loop {
+        let made = create(&["--dry-run=server"]).await;
+        if made.code == 0 || begun.elapsed() > Duration::from_secs(30) {
+            break made.ok();
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    };
+    assert_eq!(made, "machine.inventory.example.com/falcon created (server dry run)\n");
+    assert!(kubectl.run(&["get", "machine", "falcon", "-n", "default"]).await.fails().contains("NotFound"));
+    assert_eq!(create(&[]).await.ok(), "machine.inventory.example.com/falcon created\n");
+    assert_eq!(can(kubectl, "create", &jane).await, yes);
+    assert_eq!(can(kubectl, "delete", &jane).await, no);
+    let refused =
+        kubectl.run(&[&["delete", "machine", "falcon", "-n", "default"][..], &jane].concat()).await.fails();
+    assert!(refused.contains(r#"User "jane" cannot delete resource "machines""#), "{refused}");
+    kubectl.run(&["delete", "machine", "falcon", "-n", "default"]).await.ok();
     for args in [
         &["delete", "rolebinding", "machine-reader", "-n", "default"][..],
-        &["delete", "clusterrole", "machine-reader"],
+        &["delete", "rolebinding", "machine-writer", "-n", "default"],
+        &["delete", "clusterrole", "machine-reader", "machine-writer"],
         &["delete", "serviceaccount", "reader", "-n", "default"],
     ] {
         kubectl.run(args).await.ok();
@@ -116,10 +137,19 @@ async fn the_certificate_authority_is_kept_in_the_cluster_and_trusted_without_he
     let secret = json(&cluster.kubectl, &["get", "secret", "kubridge-ca", "-n", "kubridge-system"]).await;
     assert_eq!(secret["data"]["ca.crt"], service["spec"]["caBundle"]);
 
-    // Another replica, with an empty directory: kube-apiserver trusts it as it does the first.
+    // Another replica, with an empty directory: kube-apiserver trusts it as it does the first, and it leads as soon as the
+    // first has given the Lease back.
     let address = cluster.start_kubridge(&[]).await;
     cluster.point_at(address.port()).await;
+    let lease =
+        ["get", "lease", "kubridge", "-n", "kubridge-system", "-o", "jsonpath={.spec.holderIdentity}"];
+    let first = cluster.kubectl.run(&lease).await.ok();
     cluster.stop_kubridge(0).await;
+    let begun = tokio::time::Instant::now();
+    while [first.as_str(), ""].contains(&cluster.kubectl.run(&lease).await.ok().as_str()) {
+        assert!(begun.elapsed() < Duration::from_secs(10), "the Lease is not given back, but runs out");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     cluster.claim(address.port()).await;
     cluster.available().await;
     cluster.kubectl.run(&["get", "machines", "-A"]).await.ok();
@@ -160,9 +190,11 @@ async fn a_backend_that_is_away_is_described_and_back_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_new_is_made_in_a_namespace_that_is_being_deleted() {
+async fn nothing_new_is_made_in_a_namespace_that_is_missing_or_being_deleted() {
     let cluster = Cluster::start().await;
     let kubectl = &cluster.kubectl;
+    let nowhere = kubectl.run_with(&["create", "-n", "nowhere", "-f", "-"], MACHINE, &[]).await.fails();
+    assert!(nowhere.contains(r#"namespaces "nowhere" not found"#), "{nowhere}");
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "leaving"}});
     cluster.apply(&namespace).await;
     // Nobody finishes the deletion: this control plane has no controllers.
@@ -244,7 +276,8 @@ async fn one_replica_leads_and_another_takes_over() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_is_where_its_ready_endpoints_are() {
-    let cluster = Cluster::start().await;
+    let mut cluster = Cluster::without_kubridge().await;
+    let port = cluster.start_kubridge(&[]).await.port();
     let pod = async |name: &str| {
         let options = inventory::Options {
             listen: (host(), 0).into(),
@@ -273,7 +306,6 @@ async fn a_backend_is_where_its_ready_endpoints_are() {
     };
     slice("old", &old, true).await;
     slice("new", &new, false).await;
-    let port = cluster.kubridge_address(0).port();
     cluster.claim_for(port, "grpc://fleet.default.svc:50051").await;
 
     let kubridge = cluster.direct(0);

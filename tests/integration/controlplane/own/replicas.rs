@@ -1,6 +1,7 @@
 //! Several replicas under load: what clients of the kube-apiserver see while replicas come and go.
 //!
-//! `KUBRIDGE_TEST_REPLICAS_SECONDS`: how long the kube-apiserver is away (default 10).
+//! `KUBRIDGE_TEST_REPLICAS`: how many there are (default 3, at least 2). `KUBRIDGE_TEST_REPLICAS_SECONDS`: how long the
+//! kube-apiserver is away (default 10).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -141,14 +142,18 @@ async fn watch(client: Client, seen: Arc<Seen>, told: Arc<Mutex<BTreeSet<String>
     }
 }
 
-fn away() -> Duration {
-    let seconds = std::env::var("KUBRIDGE_TEST_REPLICAS_SECONDS").ok().and_then(|text| text.parse().ok());
-    Duration::from_secs(seconds.unwrap_or(10))
+/// What the environment says, a number.
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name)
+        .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_come_and_go_under_load() {
-    let mut replicas = Replicas::start(3, &["--aggregator-routing"]).await;
+    let count = usize::try_from(setting("KUBRIDGE_TEST_REPLICAS", 3)).unwrap();
+    assert!(count >= 2, "KUBRIDGE_TEST_REPLICAS: while one of them is away, another serves");
+    let away = Duration::from_secs(setting("KUBRIDGE_TEST_REPLICAS_SECONDS", 10));
+    let mut replicas = Replicas::start(count, &["--aggregator-routing"]).await;
     let (seen, mut tasks) = (Arc::new(Seen::default()), JoinSet::new());
     for worker in 0..WORKERS {
         tasks.spawn(work(replicas.plane.client(), Arc::clone(&seen), worker));
@@ -167,13 +172,13 @@ async fn replicas_come_and_go_under_load() {
     let quiet = seen.take();
     assert!(quiet.0 > 10 && quiet.1.is_empty(), "{quiet:?}");
 
-    for number in 0..3 {
+    for number in 0..count {
         replicas.stop_replica(number).await;
         replicas.start_replica(number).await;
     }
     let rolled = seen.take();
     assert_eq!(rolled.2, BTreeMap::new(), "a rolling restart loses nothing");
-    report("rolling restart of 3 replicas", rolled);
+    report(&format!("rolling restart of {count} replicas"), rolled);
 
     let leader = replicas.leader().await;
     let begun = Instant::now();
@@ -193,7 +198,7 @@ async fn replicas_come_and_go_under_load() {
     let apiserver = replicas.plane.is.kube_apiserver.clone();
     apiserver.signal("KILL");
     // Who is known to be an administrator is served all the while; nobody else is, silently.
-    let until = Instant::now() + away();
+    let until = Instant::now() + away;
     while Instant::now() < until {
         let nobody = replicas.direct(next).request(Method::GET, MACHINES).send().await.unwrap();
         assert!(matches!(nobody.status().as_u16(), 403 | 503), "{}", nobody.status());
@@ -213,11 +218,7 @@ async fn replicas_come_and_go_under_load() {
     }
     let served = returned.elapsed() - ready;
     report(
-        &format!(
-            "kube-apiserver away for {:?}, served {:.1} s after it was ready",
-            away(),
-            served.as_secs_f64()
-        ),
+        &format!("kube-apiserver away for {away:?}, served {:.1} s after it was ready", served.as_secs_f64()),
         seen.take(),
     );
 
