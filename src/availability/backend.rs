@@ -100,7 +100,7 @@ fn schema_accepted(of: &Examined<'_>) -> Condition {
         Documents::Unmapped { why } => condition(BackendReason::NotMapped, why),
         Documents::Known { newer_rejected: Some(faults), .. } => {
             let message = format!(
-                "the newest schema has faults, the last good one stays in use: {faults}; see: kubridge lint --backend {url}"
+                "the newest schema is not in use, the last good one is: {faults}; see: kubridge lint --backend {url}"
             );
             condition(BackendReason::NewestRejected, message)
         }

@@ -159,9 +159,9 @@ reasons! {
     /// The schema has faults, and none without was ever read.
     Rejected(SCHEMA_ACCEPTED, "False")
         "correct the schema: `kubridge lint --backend URL` names every fault";
-    /// The newest schema has faults; the last good one stays in use.
+    /// The newest schema has faults, or cannot be kept for all replicas; the last good one stays in use.
     NewestRejected(SCHEMA_ACCEPTED, "False")
-        "correct the schema: `kubridge lint --backend URL` names every fault";
+        "correct what the message names: of the schema, `kubridge lint --backend URL` names every fault";
     /// `spec.mapping` names no Mapping, or two.
     NotMapped(SCHEMA_ACCEPTED, "False")
         "write the `metadata.name` of a Mapping in `spec.mapping`";
