@@ -20,7 +20,7 @@ use super::*;
 
 const KINDS: [&str; 4] = ["clusterroles", "clusterrolebindings", "roles", "rolebindings"];
 
-type Line = mpsc::UnboundedSender<Value>;
+type Line = mpsc::Sender<Value>;
 
 /// An API server that lists and watches the four kinds.
 #[derive(Clone, Default)]
@@ -92,8 +92,8 @@ impl Server {
                 );
             }
             assert_eq!(query["allowWatchBookmarks"], "true");
-            assert_eq!(query["timeoutSeconds"], "4");
-            let (line, said) = mpsc::unbounded_channel::<Value>();
+            assert_eq!(query["timeoutSeconds"], "3");
+            let (line, said) = mpsc::channel::<Value>(16);
             inside.watches.push((kind, query["resourceVersion"].to_owned(), line));
             let lines = stream::unfold(said, async |mut said| {
                 let line: Value = said.recv().await?;
@@ -169,8 +169,8 @@ async fn what_is_listed_is_known_page_by_page_and_what_changes_at_once() {
     assert!(!rbac.is_settling());
 
     let (_, line) = &watches["rolebindings"];
-    line.send(json!({"type": "DELETED", "object": binding("user-0", "11")})).unwrap();
-    line.send(json!({"type": "ADDED", "object": binding("new", "12")})).unwrap();
+    line.try_send(json!({"type": "DELETED", "object": binding("user-0", "11")})).unwrap();
+    line.try_send(json!({"type": "ADDED", "object": binding("new", "12")})).unwrap();
     settle().await;
     assert_eq!(
         (rules(&rbac, "user-0"), rules(&rbac, "user-1"), rules(&rbac, "new")),
@@ -179,7 +179,7 @@ async fn what_is_listed_is_known_page_by_page_and_what_changes_at_once() {
     assert!(rbac.is_settling());
     let (_, line) = &watches["clusterroles"];
     let empty = json!({"kind": "ClusterRole", "metadata": {"name": "reader", "resourceVersion": "13"}});
-    line.send(json!({"type": "MODIFIED", "object": empty})).unwrap();
+    line.try_send(json!({"type": "MODIFIED", "object": empty})).unwrap();
     settle().await;
     assert_eq!(rules(&rbac, "new"), Some(0));
     task.abort();
@@ -209,7 +209,7 @@ async fn a_bookmark_is_as_good_as_the_moment_when_its_watch_began() {
     let watches = server.watches().await;
     advance(Duration::from_secs(2)).await;
     for (_, line) in watches.values() {
-        line.send(bookmark("20")).unwrap();
+        line.try_send(bookmark("20")).unwrap();
     }
     settle().await;
     advance(Duration::from_secs(2)).await;
@@ -222,12 +222,12 @@ async fn a_bookmark_is_as_good_as_the_moment_when_its_watch_began() {
     assert_eq!(rules(&rbac, "x"), Some(0));
     // All but one: that one is silent.
     for kind in &KINDS[1..] {
-        watches[kind].1.send(bookmark("21")).unwrap();
+        watches[kind].1.try_send(bookmark("21")).unwrap();
     }
     settle().await;
     advance(Duration::from_millis(1)).await;
     assert_eq!(rules(&rbac, "x"), None, "10 s after the first watch began");
-    watches[KINDS[0]].1.send(bookmark("21")).unwrap();
+    watches[KINDS[0]].1.try_send(bookmark("21")).unwrap();
     settle().await;
     assert_eq!(rules(&rbac, "x"), Some(0));
     advance(Duration::from_millis(3_999)).await;
@@ -238,13 +238,37 @@ async fn a_bookmark_is_as_good_as_the_moment_when_its_watch_began() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_watch_that_lasts_its_time_is_as_good_as_a_bookmark_and_a_shorter_one_is_not() {
+    let server = Server::default();
+    let (rbac, task) = follow(&server);
+    for _ in 0..4 {
+        let watches = server.watches().await;
+        assert_eq!(watches.len(), 4);
+        advance(Duration::from_secs(3)).await;
+        drop(watches);
+    }
+    // The last of them began 9 s after the first.
+    let watches = server.watches().await;
+    assert_eq!(watches.len(), 4);
+    advance(Duration::from_millis(2_999)).await;
+    drop(watches);
+    settle().await;
+    assert_eq!(rules(&rbac, "x"), Some(0));
+    advance(Duration::from_secs(4)).await;
+    assert_eq!(rules(&rbac, "x"), Some(0));
+    advance(Duration::from_millis(1)).await;
+    assert_eq!(rules(&rbac, "x"), None);
+    task.abort();
+}
+
+#[tokio::test(start_paused = true)]
 async fn events_alone_do_not_say_that_nothing_is_missing() {
     let server = Server::default();
     let (rbac, task) = follow(&server);
     let watches = server.watches().await;
     for second in 0..9 {
         let version = (30 + second).to_string();
-        watches["rolebindings"].1.send(json!({"type": "ADDED", "object": binding("x", &version)})).ok();
+        watches["rolebindings"].1.try_send(json!({"type": "ADDED", "object": binding("x", &version)})).ok();
         settle().await;
         advance(Duration::from_secs(1)).await;
     }
@@ -276,7 +300,7 @@ async fn a_silent_watch_is_given_up_and_taken_up_again() {
     assert_eq!(again.len(), 4);
     for (version, line) in again.values() {
         assert_eq!(version, "10", "nothing was missed: it is not listed again");
-        line.send(bookmark("50")).unwrap();
+        line.try_send(bookmark("50")).unwrap();
     }
     settle().await;
     task.abort();
@@ -294,7 +318,7 @@ async fn what_is_too_old_to_be_watched_is_listed_again() {
     assert_eq!(rules(&rbac, "old"), Some(1));
     server.inside(|inside| inside.objects.insert("rolebindings", vec![binding("new", "40")]));
     let gone = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 410, "reason": "Expired", "message": "too old resource version"});
-    watches["rolebindings"].1.send(json!({"type": "ERROR", "object": gone})).unwrap();
+    watches["rolebindings"].1.try_send(json!({"type": "ERROR", "object": gone})).unwrap();
     settle().await;
     advance(Duration::from_millis(250)).await;
     settle().await;

@@ -17,9 +17,10 @@ use tokio::{
 use super::policy::{Kind, Object};
 use crate::{cluster::Pauses, telemetry::error_chain};
 
-/// How long a watch is, in seconds. A kube-apiserver sends a bookmark two seconds before its end: short watches are what
-/// has it say regularly that nothing is missing.
-const SECONDS: u32 = 4;
+/// How long a watch is, in seconds. Watches are short since one that lasts as long as was asked for shows that nothing is
+/// missing: what there was when it began is told first. Bookmarks show it too; a kube-apiserver sends none where nothing
+/// happens.
+const SECONDS: u32 = 3;
 /// How long the API server may take to answer, and a watch to end after its time.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Objects that are listed at once.
@@ -123,6 +124,11 @@ where
                     return Err(error.into());
                 }
             }
+        }
+        // What ends before its time was cut off, and may be cut off anywhere.
+        if begun.elapsed() >= Duration::from_secs(SECONDS.into()) {
+            self.tell(Heard::Current(begun)).await?;
+            is_heard = true;
         }
         Ok(is_heard)
     }

@@ -8,5 +8,6 @@ mod deploy;
 mod doctor;
 mod flunders;
 mod in_cluster;
+mod local_rbac;
 mod plane;
 mod replicas;

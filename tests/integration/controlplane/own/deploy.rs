@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::process::Command;
+use tokio::{process::Command, sync::OnceCell};
 
 use crate::{
     cli::kubridge,
@@ -42,9 +42,14 @@ serviceMonitor: {enabled: true, labels: {release: prometheus}}
 async fn prepared() -> Kubectl {
     let plane = ControlPlane::shared().await;
     let kubectl = Kubectl::direct(plane.is.kubeconfig.clone());
-    for file in ["namespace.yaml", "crd.yaml", "rbac.yaml"] {
-        kubectl.run(&["apply", "-f", &format!("{DEPLOY}/manifests/{file}")]).await.ok();
-    }
+    // Two at once would both make the namespace.
+    static PREPARED: OnceCell<()> = OnceCell::const_new();
+    let prepare = async || {
+        for file in ["namespace.yaml", "crd.yaml", "rbac.yaml"] {
+            kubectl.run(&["apply", "-f", &format!("{DEPLOY}/manifests/{file}")]).await.ok();
+        }
+    };
+    PREPARED.get_or_init(prepare).await;
     kubectl
 }
 
