@@ -96,7 +96,7 @@ impl App {
                 Authenticator::new(config.token_auth_file.clone())?,
                 Authorizer::new(config.authorization_mode),
             ),
-            Some(served) => (served.authenticator(&lifecycle, &mut tasks), served.authorizer()),
+            Some(served) => (served.authenticator(&lifecycle, &mut tasks), served.authorizer(&mut tasks)),
         };
         let authenticator = Arc::new(authenticator);
         let given: Arc<[MappingFile]> = mappings::read(&config.mappings)?.into();

@@ -1,9 +1,11 @@
 //! Whether the caller may. The group system:masters may do everything, and health and version are public.
 //!
 //! Standalone everyone authenticated may find out what there is and who they are (Kubernetes' system:discovery and
-//! system:basic-user), and the rest is what the mode says. In a cluster the API server is asked.
+//! system:basic-user), and the rest is what the mode says. In a cluster the API server is asked, where Roles that are known
+//! here do not allow it already.
 
 mod delegated;
+mod rbac;
 pub mod review;
 
 use std::sync::Arc;
@@ -13,7 +15,10 @@ use kubridge_bridge::{proto::UserInfo, request_info::RequestInfo};
 
 pub use delegated::Settings;
 
-use crate::{cluster::Unanswered, config::AuthorizationMode};
+use crate::{
+    cluster::{Rbac, Unanswered},
+    config::AuthorizationMode,
+};
 use delegated::Delegated;
 
 const MASTERS: &str = "system:masters";
@@ -72,7 +77,7 @@ pub struct Decision {
 pub enum Why {
     /// One of ours.
     Ours(&'static str),
-    /// What the API server said.
+    /// What the API server said, or would.
     Said(Arc<str>),
 }
 
@@ -94,9 +99,9 @@ impl Authorizer {
         Self { means: Means::Standalone(mode) }
     }
 
-    /// In a cluster: the API server behind `client` decides.
-    pub fn in_cluster(client: Client, settings: Settings) -> Self {
-        Self { means: Means::Cluster(Arc::new(Delegated::new(client, settings))) }
+    /// In a cluster: the API server behind `client` decides what `rbac` does not allow.
+    pub fn in_cluster(client: Client, settings: Settings, rbac: Option<Rbac>) -> Self {
+        Self { means: Means::Cluster(Arc::new(Delegated::new(client, settings, rbac))) }
     }
 
     /// Whether who said nothing of themselves is asked to when they may not (401), instead of being told so (403). As in

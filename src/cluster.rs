@@ -18,6 +18,7 @@ use kube::{
 pub mod authentication;
 pub mod lease;
 pub mod namespaces;
+pub mod rbac;
 pub mod references;
 pub mod review;
 pub mod schemas;
@@ -26,6 +27,7 @@ pub mod services;
 pub use authentication::AuthenticationConfig;
 pub use lease::Election;
 pub use namespaces::Namespaces;
+pub use rbac::Rbac;
 pub use references::{Reference, References};
 pub use review::Unanswered;
 pub use schemas::Schemas;

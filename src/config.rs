@@ -83,6 +83,8 @@ pub struct Cluster {
     pub zone: Option<String>,
     /// What the names of Services end with after `svc`.
     pub domain: String,
+    /// Whether who may is decided here where the cluster's Roles allow it.
+    pub local_rbac: bool,
 }
 
 /// A Service of the cluster.

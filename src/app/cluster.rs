@@ -17,7 +17,7 @@ use super::{
 use crate::{
     authn::Authenticator,
     authz::{self, Authorizer},
-    cluster::{Cluster, Election, Namespaces, Schemas, Services, authentication},
+    cluster::{Cluster, Election, Namespaces, Rbac, Schemas, Services, authentication},
     config::{self, Config, ServiceName},
     data_dir::DataDir,
     lifecycle::{Latch, Lifecycle},
@@ -58,8 +58,13 @@ impl<'a> Served<'a> {
     }
 
     /// Who may, as the cluster has it.
-    pub(super) fn authorizer(&self) -> Authorizer {
-        Authorizer::in_cluster(self.cluster.client(), authz::Settings::default())
+    pub(super) fn authorizer(&self, tasks: &mut JoinSet<()>) -> Authorizer {
+        let rbac = self.settings.local_rbac.then(|| {
+            let (rbac, follow) = Rbac::new(self.cluster.client());
+            tasks.spawn(follow);
+            rbac
+        });
+        Authorizer::in_cluster(self.cluster.client(), authz::Settings::default(), rbac)
     }
 
     /// Where backends are.

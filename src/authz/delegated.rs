@@ -1,4 +1,4 @@
-//! Whether the caller may, as the cluster's API server says in a SubjectAccessReview.
+//! Whether the caller may, as the cluster's Roles say, or its API server in a SubjectAccessReview.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -8,11 +8,14 @@ use k8s_openapi::api::authorization::v1::{
 use kube::Client;
 use kubridge_bridge::proto::UserInfo;
 
-use super::{Attributes, Decision, Why};
+use super::{Attributes, Decision, Why, rbac::allowed_by};
 use crate::{
-    cluster::{Unanswered, review},
+    cluster::{Rbac, Unanswered, review},
     memo::{Hasher, Key, Memo},
 };
+
+/// How long a permission is good that the kube-apiserver gave when it may not have seen yet that a Role or a binding is gone.
+const ALLOWED_WHILE_SETTLING: Duration = Duration::from_millis(500);
 
 /// How long answers of the API server are good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,32 +35,43 @@ impl Default for Settings {
     }
 }
 
-/// Asks the API server, and remembers.
+/// Looks at the Roles, if it may; asks the API server, and remembers.
 pub(super) struct Delegated {
     client: Client,
     settings: Settings,
+    rbac: Option<Rbac>,
     decisions: Memo<Decision, Unanswered>,
 }
 
 impl fmt::Debug for Delegated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Delegated").field("decisions", &self.decisions).finish_non_exhaustive()
+        f.debug_struct("Delegated")
+            .field("rbac", &self.rbac)
+            .field("decisions", &self.decisions)
+            .finish_non_exhaustive()
     }
 }
 
 impl Delegated {
-    pub(super) fn new(client: Client, settings: Settings) -> Self {
-        Self { client, settings, decisions: Memo::new(settings.capacity) }
+    pub(super) fn new(client: Client, settings: Settings, rbac: Option<Rbac>) -> Self {
+        Self { client, settings, rbac, decisions: Memo::new(settings.capacity) }
     }
 
-    /// What the API server says, or has said a moment ago.
+    /// Allowed by a Role that is known here; else what the API server says, or has said a moment ago.
     pub(super) async fn authorize(
         &self,
         user: &UserInfo,
         what: &Attributes<'_>,
     ) -> Result<Decision, Unanswered> {
+        let policy = self.rbac.as_ref().and_then(Rbac::current);
+        if let Some(why) = policy.and_then(|policy| allowed_by(&policy, user, what)) {
+            return Ok(Decision { allowed: true, reason: Why::Said(why) });
+        }
         let ask = || {
-            let (client, settings, question) = (self.client.clone(), self.settings, question(user, what));
+            let (client, mut settings, question) = (self.client.clone(), self.settings, question(user, what));
+            if self.rbac.as_ref().is_some_and(Rbac::is_settling) {
+                settings.allowed = settings.allowed.min(ALLOWED_WHILE_SETTLING);
+            }
             async move {
                 let decision = decide(&client, &question).await?;
                 let good = if decision.allowed { settings.allowed } else { settings.denied };

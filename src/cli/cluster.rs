@@ -46,6 +46,12 @@ pub struct ClusterArgs {
         help_heading = "Cluster"
     )]
     pub cluster_domain: String,
+
+    /// Watch the cluster's Roles and bindings, and let in whom they allow without asking the kube-apiserver, which is asked
+    /// about everybody else. For clusters whose kube-apiserver authorizes by RBAC with nothing before it that denies.
+    /// Kubridge must be allowed to list and watch roles, rolebindings, clusterroles and clusterrolebindings.
+    #[arg(long, env = "KUBRIDGE_LOCAL_RBAC", help_heading = "Cluster")]
+    pub local_rbac: bool,
 }
 
 impl ClusterArgs {
@@ -77,6 +83,7 @@ impl ClusterArgs {
             tls_ca_file: self.tls_ca_file.clone(),
             zone: self.zone.clone().filter(|zone| !zone.is_empty()),
             domain: self.cluster_domain.trim_matches('.').to_owned(),
+            local_rbac: self.local_rbac,
         })
     }
 }

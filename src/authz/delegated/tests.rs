@@ -8,7 +8,10 @@ use tokio::time::advance;
 use super::*;
 use crate::{
     authz::{Authorizer, forbidden_message},
-    cluster::review::scripted::{ApiServer, answered},
+    cluster::{
+        rbac::Policy,
+        review::scripted::{ApiServer, answered},
+    },
 };
 
 const MACHINE: &str = "/apis/inventory.example.com/v1/namespaces/default/machines/falcon/status";
@@ -42,6 +45,7 @@ fn authorizer(server: &ApiServer) -> Authorizer {
     Authorizer::in_cluster(
         server.client(),
         Settings { denied: Duration::from_secs(5), ..Settings::default() },
+        None,
     )
 }
 
@@ -156,4 +160,88 @@ async fn an_answer_that_says_both_lets_nobody_in() {
     assert!(!may(&authorizer(&server), &alice(), http::Method::GET, MACHINE).await.unwrap().allowed);
     server.answer(|review| Some((201, review.clone())));
     assert!(!may(&authorizer(&server), &alice(), http::Method::GET, MACHINE).await.unwrap().allowed);
+}
+
+/// A binding that lets alice get machines.
+fn binding() -> Policy {
+    let mut policy = Policy::default();
+    policy.apply(&json!({
+        "kind": "ClusterRole", "metadata": {"name": "reader"},
+        "rules": [{"verbs": ["get"], "apiGroups": ["inventory.example.com"], "resources": ["machines/status"]}],
+    }));
+    policy.apply(&json!({
+        "kind": "RoleBinding", "metadata": {"namespace": "default", "name": "readers"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "reader"},
+        "subjects": [{"kind": "User", "name": "alice"}],
+    }));
+    policy
+}
+
+fn with_rbac(server: &ApiServer) -> (Rbac, Authorizer) {
+    let rbac = Rbac::default();
+    (rbac.clone(), Authorizer::in_cluster(server.client(), Settings::default(), Some(rbac)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_asked_about_what_a_role_allows() {
+    let server = ApiServer::new(|review| answered(review, &json!({"allowed": false, "reason": "webhook"})));
+    let (rbac, authorizer) = with_rbac(&server);
+    rbac.know(&binding());
+    let decision = may(&authorizer, &alice(), http::Method::GET, MACHINE).await.unwrap();
+    let why = r#"RBAC: allowed by RoleBinding "readers/default" of ClusterRole "reader" to User "alice""#;
+    assert_eq!((decision.allowed, decision.reason.as_str()), (true, why));
+    assert!(server.asked().is_empty());
+    let decision = may(&authorizer, &alice(), http::Method::PUT, MACHINE).await.unwrap();
+    assert_eq!((decision.allowed, decision.reason.as_str()), (false, "webhook"));
+    assert_eq!(server.asked().len(), 1);
+    // Somebody else than RBAC may let them in.
+    server.answer(|review| answered(review, &json!({"allowed": true, "reason": "webhook"})));
+    assert!(may(&authorizer, &alice(), http::Method::DELETE, MACHINE).await.unwrap().allowed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn roles_are_believed_for_a_while_and_then_the_api_server_or_nobody() {
+    let server = server();
+    let (rbac, authorizer) = with_rbac(&server);
+    let alice = alice();
+    let ask = || may(&authorizer, &alice, http::Method::GET, MACHINE);
+    assert_eq!(ask().await.unwrap().reason.as_str(), "RBAC: a binding", "nothing is known yet");
+    assert_eq!(server.asked().len(), 1);
+    rbac.know(&binding());
+    server.fail();
+    advance(Duration::from_millis(9_999)).await;
+    assert!(ask().await.unwrap().reason.as_str().contains("readers/default"));
+    advance(Duration::from_millis(1)).await;
+    let error = ask().await.unwrap_err().to_string();
+    assert!(error.contains("does not answer a SubjectAccessReview: 503"), "{error}");
+    rbac.know(&binding());
+    assert!(ask().await.unwrap().allowed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_api_server_allows_right_after_a_change_is_soon_asked_again() {
+    let server = server();
+    let (rbac, authorizer) = with_rbac(&server);
+    let alice = alice();
+    let ask = || may(&authorizer, &alice, http::Method::GET, MACHINE);
+    rbac.know(&binding());
+    ask().await.unwrap();
+    // The binding is gone; the kube-apiserver has not heard of it.
+    rbac.know(&Policy::default());
+    assert!(ask().await.unwrap().allowed);
+    server.answer(|review| answered(review, &json!({"allowed": false})));
+    assert!(ask().await.unwrap().allowed, "remembered");
+    advance(Duration::from_millis(500)).await;
+    assert!(!ask().await.unwrap().allowed);
+    assert_eq!(server.asked().len(), 2);
+    // What is denied, and what is allowed later, is good as long as ever.
+    advance(Duration::from_millis(9_999)).await;
+    assert!(!ask().await.unwrap().allowed);
+    assert_eq!(server.asked().len(), 2);
+    server.answer(|review| answered(review, &json!({"allowed": true})));
+    advance(Duration::from_millis(1)).await;
+    assert!(ask().await.unwrap().allowed);
+    advance(Duration::from_millis(9_999)).await;
+    assert!(ask().await.unwrap().allowed);
+    assert_eq!(server.asked().len(), 3);
 }

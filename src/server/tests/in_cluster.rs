@@ -94,7 +94,7 @@ impl Cluster {
         });
         let parts = (
             Authenticator::in_cluster(api_server.client(), receiver),
-            Authorizer::in_cluster(api_server.client(), Settings::default()),
+            Authorizer::in_cluster(api_server.client(), Settings::default(), None),
         );
         let running = serve(parts, Duration::from_secs(60), Some(echo())).await;
         Self { running, api_server, config: sender, clients, front_proxies }

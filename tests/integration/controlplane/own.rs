@@ -9,6 +9,7 @@ mod deploy;
 mod doctor;
 mod flunders;
 mod in_cluster;
+mod local_rbac;
 mod plane;
 mod replicas;
 mod schemas;

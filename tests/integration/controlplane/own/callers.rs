@@ -51,7 +51,7 @@ impl Cluster {
         let settings = Settings { allowed: moment, denied: moment, ..Settings::default() };
         Self {
             authenticator: Authenticator::in_cluster(client.clone(), config),
-            authorizer: Authorizer::in_cluster(client.clone(), settings),
+            authorizer: Authorizer::in_cluster(client.clone(), settings, None),
             client,
         }
     }

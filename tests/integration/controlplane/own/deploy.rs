@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::process::Command;
+use tokio::{process::Command, sync::OnceCell};
 
 use crate::{
     cli::kubridge,
@@ -33,6 +33,7 @@ podAnnotations: {example.com/team: platform}
 nodeSelector: {kubernetes.io/os: linux}
 tolerations: [{key: dedicated, operator: Exists}]
 priorityClassName: system-cluster-critical
+localRbac: {enabled: true}
 autoscaling: {enabled: true}
 serviceMonitor: {enabled: true, labels: {release: prometheus}}
 ";
@@ -41,9 +42,14 @@ serviceMonitor: {enabled: true, labels: {release: prometheus}}
 async fn prepared() -> Kubectl {
     let plane = ControlPlane::shared().await;
     let kubectl = Kubectl::direct(plane.is.kubeconfig.clone());
-    for file in ["namespace.yaml", "crd.yaml", "rbac.yaml"] {
-        kubectl.run(&["apply", "-f", &format!("{DEPLOY}/manifests/{file}")]).await.ok();
-    }
+    // Two at once would both make the namespace.
+    static PREPARED: OnceCell<()> = OnceCell::const_new();
+    let prepare = async || {
+        for file in ["namespace.yaml", "crd.yaml", "rbac.yaml"] {
+            kubectl.run(&["apply", "-f", &format!("{DEPLOY}/manifests/{file}")]).await.ok();
+        }
+    };
+    PREPARED.get_or_init(prepare).await;
     kubectl
 }
 
@@ -123,26 +129,47 @@ async fn kubectl_applies_the_plain_manifests() {
     assert_eq!(made.len(), written - 1, "all but the kustomization itself");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn kubectl_applies_the_components_of_a_kustomization_elsewhere() {
-    let kubectl = prepared().await;
+/// What kubectl makes of the plain manifests with these components, in a kustomization that is somewhere else.
+async fn with_components(kubectl: &Kubectl, components: &[&str]) -> Vec<Value> {
     let dir = TempDir::new().unwrap();
     // kustomize takes no absolute paths.
     let here = dir.path().canonicalize().unwrap();
     let root: PathBuf = here.components().skip(1).map(|_| Path::new("..")).collect();
     let deploy = root.join(Path::new(DEPLOY).canonicalize().unwrap().strip_prefix("/").unwrap());
     let part = |name: &str| deploy.join(name).display().to_string();
+    let components: Vec<String> = components.iter().map(|name| part(&format!("components/{name}"))).collect();
     let kustomization = json!({
         "resources": [part("manifests")],
-        "components": [part("components/hpa"), part("components/servicemonitor")],
+        "components": components,
         "images": [{"name": "kubridge", "newName": "registry.example.com/kubridge", "newTag": "dev"}],
     });
     fs::write(here.join("kustomization.yaml"), kustomization.to_string()).unwrap();
-    let made = objects(&kubectl.run(&["kustomize", &here.display().to_string()]).await.ok());
+    objects(&kubectl.run(&["kustomize", &here.display().to_string()]).await.ok())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_applies_the_components_of_a_kustomization_elsewhere() {
+    let kubectl = prepared().await;
+    let made = with_components(&kubectl, &["hpa", "servicemonitor", "local-rbac"]).await;
     assert_eq!(container(&made)["image"], "registry.example.com/kubridge:dev");
     assert_eq!(find(&made, "Deployment")["spec"].get("replicas"), None, "the autoscaler's");
     assert_eq!(find(&made, "HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]["name"], "kubridge");
+    assert_eq!(container(&made)["args"].as_array().unwrap().last().unwrap(), "--local-rbac");
     assert_eq!(dry_run(&kubectl, made).await, ["ServiceMonitor kubridge-system/kubridge"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn helm_gives_the_rights_and_the_argument_of_local_rbac_as_its_component_does() {
+    let kubectl = Kubectl::direct(PathBuf::new());
+    let mut plain = comparable(with_components(&kubectl, &["local-rbac"]).await);
+    plain.remove("Namespace /kubridge-system").expect("helm has --create-namespace for it");
+    let image = "--set=image.repository=registry.example.com/kubridge,image.tag=dev";
+    let chart = comparable(template(&["--set=localRbac.enabled=true", image]).await);
+    assert_eq!(chart.keys().collect::<Vec<_>>(), plain.keys().collect::<Vec<_>>());
+    for (name, object) in &plain {
+        assert_eq!(&chart[name], object, "{name}");
+    }
+    assert!(plain.contains_key("ClusterRole /kubridge:local-rbac"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
