@@ -52,8 +52,16 @@ impl fmt::Display for Reference {
     }
 }
 
-/// What is in an object, or why it cannot be had.
-type Content = Result<BTreeMap<String, Vec<u8>>, String>;
+/// What the API server says of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Content {
+    /// What is in it, by key.
+    Is(BTreeMap<String, Vec<u8>>),
+    /// It is not there.
+    Absent,
+    /// It cannot be read: why, and the mend.
+    Unreadable(String),
+}
 
 /// Watches what is referred to.
 pub struct References {
@@ -90,14 +98,12 @@ impl References {
             let mut changed = Poll::Pending;
             for watched in self.watched.values_mut() {
                 while let Poll::Ready(Some(content)) = watched.news.poll_next_unpin(context) {
-                    // What was read before is likelier to be true than that there is none.
-                    let stays = content.is_err() && matches!(watched.content, Some(Ok(_)));
-                    let is_gone = matches!(&content, Err(why) if why.ends_with(ABSENT));
-                    if !stays || is_gone {
-                        if watched.content.as_ref() != Some(&content) {
-                            changed = Poll::Ready(());
-                        }
+                    // What was read before is likelier to be true than nothing.
+                    let is_worse = matches!(content, Content::Unreadable(_))
+                        && matches!(watched.content, Some(Content::Is(_)));
+                    if !is_worse && watched.content.as_ref() != Some(&content) {
                         watched.content = Some(content);
+                        changed = Poll::Ready(());
                     }
                 }
             }
@@ -116,11 +122,13 @@ impl References {
     /// # Errors
     /// Why it cannot be had, and the mend.
     pub fn key(&self, reference: &Reference, key: &str) -> Result<Vec<u8>, String> {
-        let watched = self.watched.get(reference).and_then(|watched| watched.content.as_ref());
-        let content = match watched {
+        let content = match self.watched.get(reference).and_then(|watched| watched.content.as_ref()) {
             None => return Err(format!("{reference} was not read yet")),
-            Some(Err(why)) => return Err(why.clone()),
-            Some(Ok(content)) => content,
+            Some(Content::Absent) => {
+                return Err(format!("{reference} does not exist: create it, or name another"));
+            }
+            Some(Content::Unreadable(why)) => return Err(why.clone()),
+            Some(Content::Is(content)) => content,
         };
         content.get(key).filter(|value| !value.is_empty()).cloned().ok_or_else(|| {
             let keys: Vec<&str> = content.keys().map(String::as_str).collect();
@@ -135,9 +143,6 @@ impl fmt::Debug for References {
         f.debug_struct("References").field("watched", &self.watched.keys()).finish_non_exhaustive()
     }
 }
-
-/// How it ends what is said of an object that is not there.
-const ABSENT: &str = "does not exist: create it, or name another";
 
 fn news(client: Client, reference: &Reference) -> BoxStream<'static, Content> {
     if reference.is_secret {
@@ -173,7 +178,6 @@ where
     let reference = reference.clone();
     let mut listed = None;
     watcher(api, one).backoff(Pauses::default()).filter_map(move |event| {
-        let absent = || Err(format!("{reference} {ABSENT}"));
         let content = match event {
             Ok(Event::Init) => {
                 listed = None;
@@ -183,10 +187,10 @@ where
                 listed = Some(data(object));
                 None
             }
-            Ok(Event::InitDone) => Some(listed.take().map_or_else(absent, Ok)),
-            Ok(Event::Apply(object)) => Some(Ok(data(object))),
-            Ok(Event::Delete(_)) => Some(absent()),
-            Err(error) => Some(Err(format!(
+            Ok(Event::InitDone) => Some(listed.take().map_or(Content::Absent, Content::Is)),
+            Ok(Event::Apply(object)) => Some(Content::Is(data(object))),
+            Ok(Event::Delete(_)) => Some(Content::Absent),
+            Err(error) => Some(Content::Unreadable(format!(
                 "{reference} cannot be read: {error}; let Kubridge's service account list and watch {} with the \
                  resourceName {} in the namespace {}",
                 reference.plural(),
@@ -196,4 +200,51 @@ where
         };
         future::ready(content)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use futures::channel::mpsc::{UnboundedSender, unbounded};
+
+    use super::*;
+
+    /// One that is watched, and who tells of it.
+    fn watched() -> (References, Reference, UnboundedSender<Content>) {
+        let client = Client::new(
+            tower::service_fn(|_: http::Request<kube::client::Body>| async {
+                Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("nobody asks"))
+            }),
+            "default",
+        );
+        let (tell, news) = unbounded();
+        let (mut references, reference) = (References::new(client), Reference::secret("default", "tls"));
+        references.watched.insert(reference.clone(), Watched { news: news.boxed(), content: None });
+        (references, reference, tell)
+    }
+
+    #[tokio::test]
+    async fn what_was_read_stays_until_it_is_another_or_gone() {
+        let (mut references, reference, tell) = watched();
+        assert!(!references.are_known());
+        let mut told = async |content: Content, key: &str| {
+            tell.unbounded_send(content).unwrap();
+            let news = tokio::time::timeout(std::time::Duration::from_millis(50), references.changed()).await;
+            assert!(references.are_known());
+            (news.is_ok(), references.key(&reference, key))
+        };
+        let unreadable = || Content::Unreadable("forbidden".to_owned());
+        assert_eq!(told(unreadable(), "a").await, (true, Err("forbidden".to_owned())));
+        let content = || Content::Is(BTreeMap::from([("a".to_owned(), b"1".to_vec())]));
+        assert_eq!(told(content(), "a").await, (true, Ok(b"1".to_vec())));
+        let (_, other) = told(content(), "b").await;
+        assert!(other.unwrap_err().starts_with("the Secret default/tls has no key \"b\" (it has a)"));
+        assert_eq!(told(unreadable(), "a").await, (false, Ok(b"1".to_vec())), "for now it cannot be read");
+        let (news, gone) = told(Content::Absent, "a").await;
+        assert!(news);
+        assert_eq!(gone, Err("the Secret default/tls does not exist: create it, or name another".to_owned()));
+
+        references.want(BTreeSet::new());
+        assert!(references.key(&reference, "a").is_err(), "it is not watched any more");
+    }
 }
