@@ -69,7 +69,8 @@ impl Registrar {
             let reports = Arc::clone(&self.known.reports.borrow_and_update());
             let bundle = self.known.bundle.borrow_and_update().clone();
             let mut pause = EVERY;
-            if let (true, Some(snapshot), Some(bundle)) = (leads, snapshot, bundle)
+            if let (true, Some(snapshot), Some(bundle)) =
+                (leads, snapshot.filter(|snapshot| snapshot.backends_are_listed), bundle)
                 && let Err(error) = self.step(&snapshot, &reports, &bundle).await
             {
                 tracing::warn!(
@@ -98,7 +99,7 @@ impl Registrar {
         for service in present.values() {
             let orphaned = made_for(service).filter(|made| !is_there(snapshot, made));
             if let Some(made) = orphaned {
-                failed = failed.and(self.remove(&api, service, made.backend).await);
+                failed = failed.and(self.remove_orphan(&api, service, &made).await);
             }
         }
         for backend in snapshot.backends.values() {
@@ -217,6 +218,21 @@ impl Registrar {
         api.patch(&name, &params(), &Patch::Merge(&patch)).await.with_context(context)?;
         tracing::info!(backend = backend.name, api_service = name, "claimed otherwise");
         Ok(())
+    }
+
+    /// Removes an APIService whose Backend is gone. What was told of Backends may be older than it is.
+    async fn remove_orphan(
+        &self,
+        api: &Api<APIService>,
+        service: &APIService,
+        made: &Made<'_>,
+    ) -> anyhow::Result<()> {
+        let backend = self.api().get_opt(made.backend).await;
+        let backend = backend.with_context(|| format!("the Backend {} cannot be read", made.backend))?;
+        if backend.is_some_and(|backend| backend.uid().as_deref() == Some(made.uid)) {
+            return Ok(());
+        }
+        self.remove(api, service, made.backend).await
     }
 
     /// Removes the very APIService that was looked at.

@@ -90,13 +90,15 @@ pub fn watch_cluster(
 
 /// What is known now; `None`: not everything has been told yet.
 fn snapshot(claims: &Claims, backends: &Backends, references: &References) -> Option<Snapshot> {
+    let backends_are_listed = backends.are_listed();
     let (claims, backends) = (claims.known.as_ref()?, backends.known()?);
     if !references.are_known() {
         return None;
     }
     let look_up = |source: &Source, key: &str| references.key(&reference(source), key);
     let backends = backends.map(|backend| backend.clone().resolved(&look_up));
-    Some(Snapshot::new(0, claims.values().map(|known| known.claim.clone()), backends))
+    let claims = claims.values().map(|known| known.claim.clone());
+    Some(Snapshot { backends_are_listed, ..Snapshot::new(0, claims, backends) })
 }
 
 struct Claims {

@@ -27,6 +27,8 @@ pub struct Snapshot {
     pub claims: Vec<Arc<Claim>>,
     /// The Backend objects, by name.
     pub backends: BTreeMap<String, Arc<Declared>>,
+    /// These are all Backends that there are. Else it cannot be found out which there are.
+    pub backends_are_listed: bool,
 }
 
 /// What one APIService claims.
@@ -89,7 +91,7 @@ impl Snapshot {
         let mut claims: Vec<Arc<Claim>> =
             claims.into_iter().map(|claim| Arc::new(resolve(claim, &backends))).collect();
         sort_by_rank(&mut claims, |claim| claim.rank());
-        Self { version, claims, backends }
+        Self { version, claims, backends, backends_are_listed: true }
     }
 
     /// Of the APIServices and the Backends of our own store.
@@ -106,7 +108,8 @@ impl Snapshot {
 
     /// Whether a reader could act on the difference.
     pub(super) fn says_the_same(&self, other: &Self) -> bool {
-        self.claims == other.claims && self.backends == other.backends
+        (&self.claims, &self.backends, self.backends_are_listed)
+            == (&other.claims, &other.backends, other.backends_are_listed)
     }
 }
 

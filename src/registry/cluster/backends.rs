@@ -20,6 +20,8 @@ pub(super) struct Backends {
     reader: BackendReader,
     /// Nothing before the first list is there, or it was said that there is none.
     known: Option<BTreeMap<String, Declared>>,
+    /// There was a list.
+    are_listed: bool,
     /// A list that is under way.
     listed: BTreeMap<String, Declared>,
     has_complained: bool,
@@ -48,6 +50,7 @@ impl Backends {
             events: watcher(api, watcher::Config::default()).backoff(Pauses::default()).boxed(),
             reader: BackendReader::default(),
             known: None,
+            are_listed: false,
             listed: BTreeMap::new(),
             has_complained: false,
         }
@@ -75,14 +78,20 @@ impl Backends {
                              installed (deploy/manifests/crd.yaml), and may this user list and watch backends.kubridge.io?"
                         );
                     }
-                    // A cluster without the definition has none. What was known before stays.
-                    if self.known.is_none() {
+                    // Whoever may not see any, or has no definition of them, is served what names an address. What was known
+                    // before stays.
+                    if self.known.is_none() && is_an_answer(&error) {
                         self.known = Some(BTreeMap::new());
                         return;
                     }
                 }
             }
         }
+    }
+
+    /// Whether the API server has told of all of them, and not that it does not.
+    pub(super) fn are_listed(&self) -> bool {
+        self.are_listed
     }
 
     /// What is known; `None`: nothing was told yet.
@@ -109,7 +118,10 @@ impl Backends {
                 }
                 return false;
             }
-            Event::InitDone => self.known = Some(std::mem::take(&mut self.listed)),
+            Event::InitDone => {
+                self.known = Some(std::mem::take(&mut self.listed));
+                self.are_listed = true;
+            }
             Event::Apply(object) => {
                 let backend = self.read(&object);
                 let known = self.known.get_or_insert_default();
@@ -137,4 +149,14 @@ impl Backends {
         }
         read.ok()
     }
+}
+
+/// Whether the API server has answered, and will answer the same when it is asked again.
+fn is_an_answer(error: &watcher::Error) -> bool {
+    let status = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status,
+        _ => return false,
+    };
+    matches!(status.code, 403 | 404)
 }

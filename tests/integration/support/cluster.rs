@@ -89,10 +89,15 @@ impl Cluster {
     pub async fn start_registrar(&mut self, more: &[&str]) -> SocketAddr {
         // What it writes into APIServices is the port that it is called at: it must be known before it listens.
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        self.point_at(free.port()).await;
-        let service = format!("--service=kubridge-system/kubridge:{}", free.port());
+        self.start_registrar_at(free, more).await
+    }
+
+    /// The same, at an address that is free.
+    pub async fn start_registrar_at(&mut self, listen: SocketAddr, more: &[&str]) -> SocketAddr {
+        self.point_at(listen.port()).await;
+        let service = format!("--service=kubridge-system/kubridge:{}", listen.port());
         let more: Vec<&str> = more.iter().copied().chain([service.as_str()]).collect();
-        self.start_kubridge_at(free, &more).await
+        self.start_kubridge_at(listen, &more).await
     }
 
     async fn start_kubridge_at(&mut self, listen: SocketAddr, more: &[&str]) -> SocketAddr {

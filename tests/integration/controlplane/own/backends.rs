@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     Ca, Kubectl,
-    cluster::{API_SERVICE, Cluster},
+    cluster::{API_SERVICE, Cluster, MANIFESTS},
 };
 
 const MACHINE: &str = r#"{"apiVersion":"inventory.example.com/v1","kind":"Machine","metadata":{"name":"osprey"},
@@ -216,5 +216,43 @@ async fn what_somebody_else_serves_is_left_alone() {
     kubectl.run(&["delete", "backend", "inventory", "--timeout=20s"]).await.ok();
     kubectl.run(&["get", "apiservice", "v1.freight.example.com"]).await.ok();
     kubectl.run(&["delete", "crd", "parcels.freight.example.com"]).await.ok();
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_made_goes_only_when_it_is_certain_that_its_backend_has_gone() {
+    let mut cluster = Cluster::without_kubridge().await;
+    let address = cluster.start_registrar(&[]).await;
+    let spec = json!({"endpoint": format!("grpc://{}", cluster.inventory_address())});
+    cluster.apply(&backend(&spec)).await;
+    wait(&cluster.kubectl, "backend/inventory", "Available").await;
+    cluster.available().await;
+
+    // Nobody looks, and the Backend goes without what was made for it; then so does the definition of Backends.
+    cluster.stop_kubridge(0).await;
+    let kubectl = &cluster.kubectl;
+    let freed = r#"{"metadata":{"finalizers":null}}"#;
+    kubectl.run(&["patch", "backend", "inventory", "--type=merge", "-p", freed]).await.ok();
+    kubectl.run(&["delete", "backend", "inventory", "--timeout=20s"]).await.ok();
+    let definition = "customresourcedefinition/backends.kubridge.io";
+    kubectl.run(&["delete", definition, "--timeout=20s"]).await.ok();
+
+    // Kubridge serves what there is. Which Backends there are it cannot know: what was made for one stays.
+    cluster.start_registrar_at(address, &[]).await;
+    let kubectl = &cluster.kubectl;
+    let unresolved = ["get", "--raw", "/apis/inventory.example.com/v1/machines"];
+    let begun = tokio::time::Instant::now();
+    loop {
+        let refused = kubectl.run(&unresolved).await.fails();
+        if refused.contains("is a Backend that is not there") {
+            break;
+        }
+        assert!(begun.elapsed() < std::time::Duration::from_secs(50), "{refused}");
+    }
+    kubectl.run(&["get", "apiservice", API_SERVICE]).await.ok();
+
+    // Now it can.
+    kubectl.run(&["apply", "-f", &format!("{MANIFESTS}/crd.yaml")]).await.ok();
+    kubectl.run(&["wait", "--for=delete", "apiservice", API_SERVICE, "--timeout=50s"]).await.ok();
     cluster.end().await;
 }
