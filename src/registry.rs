@@ -30,7 +30,7 @@ mod tests;
 
 pub use backend::{BrownOut, Declared, Named};
 pub use cluster::{Made, Watched, from_cluster, made_for, names, watch_cluster};
-pub use local_caller::LocalCaller;
+pub use local_caller::{LocalCaller, now};
 pub use manifests::Manifests;
 pub use owned::{AUTOMANAGED, Applied, Kind, MANIFEST, Owner, claims};
 pub use snapshot::{Claim, Rank, Snapshot, sort_by_rank};
@@ -40,7 +40,7 @@ pub use target::{
 };
 pub use validation::{AVAILABLE, DISCOVERY_CURRENT, METHODS_UNIMPLEMENTED};
 
-use local_caller::{LocalKind, now};
+use local_caller::LocalKind;
 use proto::apiregistration::{ApiService, ApiServiceCondition};
 use store::{Change, Key, Listing, Store, Window};
 

@@ -1,6 +1,6 @@
 //! How a verb reaches a backend: the one seam between the bridge and the network.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::Stream;
@@ -95,6 +95,19 @@ pub struct FieldViolation {
     pub description: String,
     /// Why, for programs; may be empty.
     pub reason: String,
+}
+
+impl fmt::Display for FieldViolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.description)
+    }
+}
+
+impl FieldViolation {
+    /// All of them in one line.
+    pub fn joined(violations: &[Self]) -> String {
+        violations.iter().map(Self::to_string).collect::<Vec<_>>().join("; ")
+    }
 }
 
 /// One precondition that did not hold.

@@ -105,7 +105,6 @@ impl Keeper {
     /// still show a certificate of that.
     async fn inject(&self, bundle: &str, outgoing: &mut Outgoing) -> anyhow::Result<()> {
         let api = Api::<APIService>::all(self.client.clone());
-        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         let listed = api.list(&ListParams::default()).await.context("APIServices cannot be listed")?;
         let ours: Vec<&APIService> = listed.iter().filter(|service| self.keeps(service)).collect();
         let present: Vec<&[u8]> = ours.iter().map(|service| ca_bundle(service)).collect();
@@ -121,7 +120,7 @@ impl Keeper {
             let patch = json!({
                 "metadata": {"resourceVersion": service.resource_version()}, "spec": {"caBundle": wanted},
             });
-            let patched = api.patch(&name, &params, &Patch::Merge(&patch)).await;
+            let patched = api.patch(&name, &params(), &Patch::Merge(&patch)).await;
             patched.with_context(|| format!("spec.caBundle of the APIService {name} cannot be written"))?;
             tracing::info!(api_service = name, "the APIService trusts our certificate now");
         }
@@ -133,6 +132,11 @@ impl Keeper {
         let insecure = service.spec.as_ref().is_some_and(|spec| spec.insecure_skip_tls_verify == Some(true));
         names(service, &self.service) && !insecure && !service.annotations().contains_key(INJECTED_BY_OTHERS)
     }
+}
+
+/// Every patch is ours.
+pub(super) fn params() -> PatchParams {
+    PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() }
 }
 
 fn ca_bundle(service: &APIService) -> &[u8] {

@@ -1,29 +1,27 @@
 //! What the replica that leads writes for Backends in a cluster: the APIServices of their claims, and their status.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::{
     Api, Client, ResourceExt as _,
-    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions},
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PostParams, Preconditions},
 };
-use kubridge_bridge::proto::Time;
 use serde_json::json;
 use tokio::{sync::watch, time::sleep};
 
-use super::{aggregation::BackendReport, keeper::MANAGER};
+use super::{
+    aggregation::BackendReport,
+    keeper::{MANAGER, params},
+};
 use crate::{
     availability::claims_accepted,
     config::ServiceName,
     registry::{
         AUTOMANAGED, BACKEND, Declared, Made, Snapshot,
         backend::{self, API_VERSION, BackendReader, FINALIZER, IN_THE_WAY, Wish, refused},
-        made_for,
+        made_for, now,
     },
 };
 
@@ -297,10 +295,6 @@ fn is_there(snapshot: &Snapshot, made: &Made<'_>) -> bool {
     snapshot.backends.get(made.backend).is_some_and(|backend| backend.uid == made.uid)
 }
 
-fn params() -> PatchParams {
-    PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() }
-}
-
 /// One that is gone, or that somebody else has written meanwhile, is seen again as it is now.
 fn settled(outcome: kube::Result<DynamicObject>) -> anyhow::Result<()> {
     match outcome {
@@ -308,9 +302,4 @@ fn settled(outcome: kube::Result<DynamicObject>) -> anyhow::Result<()> {
         Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => Ok(()),
         Err(error) => Err(error.into()),
     }
-}
-
-fn now() -> Time {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Time { seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nanos: 0 }
 }

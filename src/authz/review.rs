@@ -166,8 +166,7 @@ fn fault(field: &str, value: &str, text: &str) -> FieldViolation {
 }
 
 fn invalid(faults: Vec<FieldViolation>) -> CallError {
-    let message =
-        faults.iter().map(|v| format!("{}: {}", v.field, v.description)).collect::<Vec<_>>().join("; ");
+    let message = FieldViolation::joined(&faults);
     let details = vec![Detail::FieldViolations(faults)];
     CallError::Status(Box::new(BackendStatus { code: Code::InvalidArgument, message, details }))
 }

@@ -26,7 +26,7 @@ mod write;
 mod tests;
 
 pub use watch::BOOKMARK_EVERY;
-pub(super) use write::now;
+pub use write::now;
 
 /// A kind that the store serves.
 #[derive(Debug, Clone)]

@@ -12,7 +12,7 @@ use super::{
     local_caller::{LocalKind, now},
     proto::{
         apiregistration::{ApiService, ApiServiceSpec},
-        backend::Backend,
+        backend::{Backend, BackendSpec},
     },
     store::{Change, Key, StoreError},
     target::{BACKEND, is_name},
@@ -74,6 +74,9 @@ pub fn claims(url: &str, apis: &[(String, String)]) -> Vec<ApiService> {
 
 /// A kind whose objects this process makes.
 pub trait Kind: Message + Default + Clone + 'static {
+    /// What is wanted of it.
+    type Spec: PartialEq;
+
     /// Which one.
     const KIND: LocalKind;
 
@@ -83,14 +86,24 @@ pub trait Kind: Message + Default + Clone + 'static {
     /// Its metadata, to be written.
     fn metadata_mut(&mut self) -> &mut ObjectMeta;
 
-    /// Takes over the spec of another; whether that changes anything.
-    fn take_spec(&mut self, other: Self) -> bool;
+    /// Its spec, to be written.
+    fn spec_mut(&mut self) -> &mut Option<Self::Spec>;
 
     /// Fills in what may be left out.
-    fn complete(&mut self, now: Time);
+    fn complete(&mut self, _now: Time) {}
+
+    /// Takes over the spec of another; whether that changes anything.
+    fn take_spec(&mut self, mut other: Self) -> bool {
+        let new = other.spec_mut().take();
+        let changes = *self.spec_mut() != new;
+        *self.spec_mut() = new;
+        changes
+    }
 }
 
 impl Kind for ApiService {
+    type Spec = ApiServiceSpec;
+
     const KIND: LocalKind = APISERVICES;
 
     fn metadata(&self) -> Option<&ObjectMeta> {
@@ -101,10 +114,8 @@ impl Kind for ApiService {
         self.metadata.get_or_insert_default()
     }
 
-    fn take_spec(&mut self, other: Self) -> bool {
-        let changes = self.spec != other.spec;
-        self.spec = other.spec;
-        changes
+    fn spec_mut(&mut self) -> &mut Option<Self::Spec> {
+        &mut self.spec
     }
 
     fn complete(&mut self, now: Time) {
@@ -113,6 +124,8 @@ impl Kind for ApiService {
 }
 
 impl Kind for Backend {
+    type Spec = BackendSpec;
+
     const KIND: LocalKind = BACKENDS;
 
     fn metadata(&self) -> Option<&ObjectMeta> {
@@ -123,13 +136,9 @@ impl Kind for Backend {
         self.metadata.get_or_insert_default()
     }
 
-    fn take_spec(&mut self, other: Self) -> bool {
-        let changes = self.spec != other.spec;
-        self.spec = other.spec;
-        changes
+    fn spec_mut(&mut self) -> &mut Option<Self::Spec> {
+        &mut self.spec
     }
-
-    fn complete(&mut self, _now: Time) {}
 }
 
 impl Owner {

@@ -38,9 +38,7 @@ pub(super) fn judge(object: &APIService, expected: &ServiceName) -> Verdict {
     let faults = validate(&from_cluster(object.clone()));
     if !faults.is_empty() {
         let verdict = Verdict::broken("it says what cannot be", format!("kubectl edit apiservice {name}"));
-        return faults.iter().fold(verdict, |verdict, fault| {
-            verdict.detail(format!("{}: {}", fault.field, fault.description))
-        });
+        return faults.iter().fold(verdict, |verdict, fault| verdict.detail(fault.to_string()));
     }
     let (group, version) = (spec.group.unwrap_or_default(), spec.version.unwrap_or_default());
     Verdict::ok(format!("{group}/{version} is sent to {expected}, which asks {backend}"))

@@ -82,9 +82,7 @@ impl Found {
                 format!("the Backend {name} has faults"),
                 format!("kubectl edit backend {name}"),
             );
-            faults.iter().fold(broken, |verdict, fault| {
-                verdict.detail(format!("{}: {}", fault.field, fault.description))
-            })
+            faults.iter().fold(broken, |verdict, fault| verdict.detail(fault.to_string()))
         })?;
         let ca = wanted.ca_bundle().map(|pem| String::from_utf8_lossy(pem).into_owned());
         let found = Self::at_url(wanted.url(), ca)?;

@@ -1,7 +1,7 @@
 //! Backends in JSON: of a cluster, and in manifests.
 
 use kube::api::DynamicObject;
-use kubridge_bridge::{proto::ObjectMeta, transcode::MessageType};
+use kubridge_bridge::{caller::FieldViolation, proto::ObjectMeta, transcode::MessageType};
 use prost::Message as _;
 use serde_json::Value;
 
@@ -65,9 +65,7 @@ impl BackendReader {
         if faults.is_empty() {
             return Ok(backend);
         }
-        let faults: Vec<String> =
-            faults.iter().map(|fault| format!("{}: {}", fault.field, fault.description)).collect();
-        Err(faults.join("; "))
+        Err(FieldViolation::joined(&faults))
     }
 
     /// A status as a cluster is told it.

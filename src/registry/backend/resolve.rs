@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use kubridge_bridge::caller::FieldViolation;
+
 use super::{Declared, Identity, Named, ObjectName, Resolved, Source, Trust, Unresolved, Wanted};
 use crate::registry::{snapshot::Claim, target::Target};
 
@@ -28,11 +30,7 @@ impl Declared {
     pub(in crate::registry) fn resolved(self, look_up: Resolver<'_>) -> Self {
         let resolved = match &self.wanted {
             Ok(wanted) => look(wanted, look_up).map_err(Unresolved::Reference),
-            Err(faults) => {
-                let faults: Vec<String> =
-                    faults.iter().map(|fault| format!("{}: {}", fault.field, fault.description)).collect();
-                Err(Unresolved::Spec(faults.join("; ")))
-            }
+            Err(faults) => Err(Unresolved::Spec(FieldViolation::joined(faults))),
         };
         Self { resolved, ..self }
     }

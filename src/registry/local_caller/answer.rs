@@ -14,8 +14,7 @@ pub(super) fn status(code: Code, message: impl Into<String>) -> CallError {
 
 /// INVALID_ARGUMENT naming every faulty field.
 pub(super) fn invalid(violations: Vec<FieldViolation>) -> CallError {
-    let message =
-        violations.iter().map(|v| format!("{}: {}", v.field, v.description)).collect::<Vec<_>>().join("; ");
+    let message = FieldViolation::joined(&violations);
     let details = vec![Detail::FieldViolations(violations)];
     CallError::Status(Box::new(BackendStatus { code: Code::InvalidArgument, message, details }))
 }

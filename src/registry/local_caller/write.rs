@@ -154,7 +154,7 @@ fn required(field: &str, detail: &str) -> FieldViolation {
 }
 
 /// The time, to the second, as metadata carries it.
-pub(in crate::registry) fn now() -> proto::Time {
+pub fn now() -> proto::Time {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     proto::Time { seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nanos: 0 }
 }

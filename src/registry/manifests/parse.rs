@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fmt};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use kubridge_bridge::{mapping::MappingFile, proto::ObjectMeta};
+use kubridge_bridge::{caller::FieldViolation, mapping::MappingFile, proto::ObjectMeta};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
@@ -171,9 +171,7 @@ fn api_services(text: &str, before: &[ApiService]) -> Result<Vec<ApiService>, Fi
         let service = document.read().map_err(fault)?;
         let faults = validate(&service);
         if !faults.is_empty() {
-            let faults: Vec<String> =
-                faults.iter().map(|v| format!("{}: {}", v.field, v.description)).collect();
-            return Err(fault(faults.join("; ")));
+            return Err(fault(FieldViolation::joined(&faults)));
         }
         if before
             .iter()
