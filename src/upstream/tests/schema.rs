@@ -21,12 +21,12 @@ use tonic::transport::{Server, server::TcpIncoming};
 
 use super::{
     super::{
-        FetchError, FetchedSchema, KeepSchema, Rejected, SchemaHandle, SchemaPace, SchemaSource, SchemaState,
-        SchemaWatcher, fetch,
+        FetchError, FetchedSchema, KeepSchema, Options, Rejected, SchemaHandle, SchemaPace, SchemaSource,
+        SchemaState, SchemaWatcher, fetch,
     },
     support::{Exchange, backend, options, serve},
 };
-use crate::last_known_good::LastKnownGood;
+use crate::{last_known_good::LastKnownGood, registry::backend::Origin};
 
 /// `a.proto` with a service imports `b.proto`, which imports a file that the server does not give.
 fn builder(missing: &str) -> tonic_reflection::server::Builder<'static> {
@@ -114,6 +114,22 @@ async fn the_schema_service_comes_first_and_knows_its_etag() {
     assert!(schema.bytes == DESCRIPTORS, "in the bytes that came");
     assert!(fetch(&backend, None, "e1").await.unwrap().is_none());
     assert!(fetch(&backend, None, "e0").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_backend_is_asked_only_as_it_is_to_be() {
+    let only = |schema| Options { schema, ..options() };
+    let service = schema_server(shared(DESCRIPTORS, "e1"), Arc::default()).await;
+    let fetched = fetch(&backend(service, only(Origin::SchemaService)), None, "").await.unwrap().unwrap();
+    assert_eq!(fetched.source, SchemaSource::Service);
+    let error = fetch(&backend(service, only(Origin::Reflection)), None, "").await.unwrap_err();
+    assert!(matches!(error, FetchError::NoSource), "{error}");
+
+    let reflection = reflecting(true, "google/protobuf/timestamp.proto").await;
+    let fetched = fetch(&backend(reflection, only(Origin::Reflection)), None, "").await.unwrap().unwrap();
+    assert_eq!(fetched.source, SchemaSource::ReflectionV1);
+    let error = fetch(&backend(reflection, only(Origin::SchemaService)), None, "").await.unwrap_err();
+    assert!(matches!(error, FetchError::Call { .. }), "{error}");
 }
 
 #[tokio::test]

@@ -170,23 +170,22 @@ impl Settings {
             server_name: key.backend.as_ref().and_then(|backend| backend.server_name.clone()),
             insecure_skip_tls_verify: key.insecure,
         };
-        Ok(upstream::Backend::new(endpoint, &tls, self.options(key.backend.as_deref()))?)
+        Ok(upstream::Backend::new(endpoint, &tls, options(self.options.clone(), key.backend.as_deref()))?)
     }
+}
 
-    /// Those of all, but for what a Backend object says.
-    fn options(&self, backend: Option<&Named>) -> Options {
-        let all = self.options.clone();
-        let Some(Named { schema, limits, timeouts, .. }) = backend else { return all };
-        Options {
-            max_requests: limits.max_requests.unwrap_or(all.max_requests),
-            max_watches: limits.max_watches.unwrap_or(all.max_watches),
-            max_message: limits.max_message.unwrap_or(all.max_message),
-            connect_timeout: timeouts.connect.unwrap_or(all.connect_timeout),
-            request_timeout: timeouts.request.or(all.request_timeout),
-            silence: timeouts.silence.unwrap_or(all.silence),
-            schema: *schema,
-            ..all
-        }
+/// Those of all, but for what a Backend object says.
+fn options(all: Options, backend: Option<&Named>) -> Options {
+    let Some(Named { schema, limits, timeouts, .. }) = backend else { return all };
+    Options {
+        max_requests: limits.max_requests.unwrap_or(all.max_requests),
+        max_watches: limits.max_watches.unwrap_or(all.max_watches),
+        max_message: limits.max_message.unwrap_or(all.max_message),
+        connect_timeout: timeouts.connect.unwrap_or(all.connect_timeout),
+        request_timeout: timeouts.request.or(all.request_timeout),
+        silence: timeouts.silence.unwrap_or(all.silence),
+        schema: *schema,
+        ..all
     }
 }
 
@@ -247,4 +246,30 @@ fn wake<T: Send + Sync + 'static>(mut state: watch::Receiver<T>, cancel: Cancell
         }
     };
     Box::new(|changed| news(changed).boxed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::backend::{Limits, Origin, Timeouts};
+
+    #[test]
+    fn a_backend_object_has_the_last_word_where_it_says_something() {
+        let second = Some(Duration::from_secs(1));
+        let named = Named {
+            schema: Origin::Reflection,
+            limits: Limits { max_requests: Some(1), max_watches: Some(2), max_message: Some(3) },
+            timeouts: Timeouts { connect: second, request: second, silence: second },
+            ..Named::default()
+        };
+        let made = options(Options::default(), Some(&named));
+        assert_eq!((made.max_requests, made.max_watches, made.max_message), (1, 2, 3));
+        assert_eq!([Some(made.connect_timeout), made.request_timeout, Some(made.silence)], [second; 3]);
+        assert_eq!(made.schema, Origin::Reflection);
+
+        let all = Options { max_requests: 7, ..Options::default() };
+        let made = options(all.clone(), Some(&Named::default()));
+        assert_eq!((made.max_requests, made.connect_timeout), (7, all.connect_timeout));
+        assert_eq!((made.request_timeout, made.schema), (None, Origin::Any));
+    }
 }
